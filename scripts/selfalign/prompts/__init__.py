@@ -1,0 +1,1 @@
+"""The documents that a base model is asked to continue, and the reading of what it wrote."""

@@ -1,0 +1,154 @@
+"""Few-shot documents: snippet to concepts, properties to instruction, instruction to response with tests.
+
+A document is a header and numbered examples of one kind; the last example is left open for the model. The order of
+the three steps, the properties and the stop strings follow the paper (section 2); the wording and the examples are
+ours and stand in a prompt file (resources/prompts/*.yaml).
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+CATEGORIES = ("function", "class", "program")
+DIFFICULTIES = ("easy", "medium", "hard")
+NEXT_EXAMPLE = "## Example"
+STOP = {
+    "concepts": [NEXT_EXAMPLE],
+    "instruction": [NEXT_EXAMPLE],
+    "response": [NEXT_EXAMPLE, "</tests>"],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """One worked example; `response` and `tests` hold fenced code blocks, with or without prose around them."""
+
+    id: str
+    snippet: str
+    concepts: tuple[str, ...]
+    category: str
+    difficulty: str
+    instruction: str
+    response: str
+    tests: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptSet:
+    """The headers (by document kind) and the worked examples of one prompt file."""
+
+    headers: dict[str, str]
+    shots: tuple[Shot, ...]
+
+
+def load_prompts(path: str | Path) -> PromptSet:
+    """Read a prompt file: `headers` (concepts, instruction, response) and `shots`.
+
+    Raises:
+        ValueError: a key is missing or unknown; names the file and the example.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as a prompt file ({error})") from error
+    if not isinstance(data, dict) or set(data) != {"headers", "shots"} or set(data["headers"]) != set(STOP):
+        raise ValueError(f"{path}: expected the keys headers (with {', '.join(STOP)}) and shots")
+    shots = []
+    for number, item in enumerate(data["shots"], 1):
+        try:
+            shot = Shot(**{**item, "concepts": tuple(item["concepts"])})
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{path}, example {number}: {error}") from error
+        if shot.category not in CATEGORIES or shot.difficulty not in DIFFICULTIES:
+            raise ValueError(f"{path}, example {number}: unknown category or difficulty")
+        shots.append(shot)
+    if not shots:
+        raise ValueError(f"{path}: no examples under shots")
+    return PromptSet(headers={kind: text.strip() for kind, text in data["headers"].items()}, shots=tuple(shots))
+
+
+def concepts_example(snippet: str, concepts: tuple[str, ...] | None = None) -> str:
+    """Render snippet and concepts; without concepts, the open end that the model continues."""
+    text = f"### Snippet\n```python\n{snippet.strip()}\n```\n### Concepts\n"
+    return text if concepts is None else f"{text}{', '.join(concepts)}\n\n"
+
+
+def instruction_example(
+    category: str, difficulty: str, concepts: tuple[str, ...], instruction: str | None = None
+) -> str:
+    """Render properties and instruction; without an instruction, the open end that the model continues."""
+    text = (
+        f"### Properties\ncategory: {category}\nlanguage: Python\ndifficulty: {difficulty}\n"
+        f"concepts: {', '.join(concepts)}\n### Instruction\n"
+    )
+    return text if instruction is None else f"{text}{instruction.strip()}\n\n"
+
+
+def response_example(instruction: str, response: str | None = None, tests: str | None = None) -> str:
+    """Render instruction, response and tests; without a response, the open end that the model continues."""
+    text = f"<instruction>\n{instruction.strip()}\n</instruction>\n<response>\n"
+    if response is None:
+        return text
+    return f"{text}{response.strip()}\n</response>\n<tests>\n{tests.strip()}\n</tests>\n\n"
+
+
+def shot_example(kind: str, shot: Shot) -> str:
+    """Render a worked example as a document of the given kind."""
+    if kind == "concepts":
+        return concepts_example(shot.snippet, shot.concepts)
+    if kind == "instruction":
+        return instruction_example(shot.category, shot.difficulty, shot.concepts, shot.instruction)
+    return response_example(shot.instruction, shot.response, shot.tests)
+
+
+def render_document(header: str, examples: list[str]) -> str:
+    """Join a header and rendered examples; the model continues at the end of the last one."""
+    body = "".join(f"{NEXT_EXAMPLE} {number}\n{example}" for number, example in enumerate(examples, 1))
+    return f"{header}\n\n{body}" if header else body
+
+
+def parse_concepts(text: str) -> tuple[list[str], str | None]:
+    """Read a comma-separated list of concepts; return it with None, or what was read with the drop reason."""
+    line = text.strip().split("\n", 1)[0]
+    concepts = list(dict.fromkeys(part.strip(" .`*-").lower() for part in line.split(",")))
+    concepts = [concept for concept in concepts if concept]
+    if not concepts:
+        return [], "empty"
+    if any(len(concept) > 60 for concept in concepts):
+        return concepts, "malformed concepts"
+    return concepts, None
+
+
+def parse_instruction(text: str) -> tuple[str, str | None]:
+    """Read an instruction; return it with None, or with the drop reason."""
+    instruction = text.strip()
+    if not instruction:
+        return "", "empty"
+    if "### " in instruction or "<instruction>" in instruction:
+        return instruction, "malformed instruction"
+    return instruction, None
+
+
+def parse_response(text: str) -> tuple[str, str, str | None]:
+    """Split a completion into response and tests; return them with None, or with the drop reason."""
+    parts = re.split(r"</response>\s*<tests>", text)
+    if len(parts) != 2:
+        return text.strip(), "", "no tests section" if len(parts) == 1 else "several tests sections"
+    response, tests = (part.strip() for part in parts)
+    for name, part in (("response", response), ("tests", tests)):
+        if "```python" not in part:
+            return response, tests, f"no code in {name}"
+    return response, tests, None
+
+
+def code_blocks(text: str) -> str:
+    """Return the Python code of a text: its fenced python blocks, joined; other blocks and prose are left out."""
+    blocks = re.findall(r"^```(?:python|py)[^\n]*\n(.*?)(?:^```|\Z)", text, re.MULTILINE | re.DOTALL | re.IGNORECASE)
+    return "\n".join(block.rstrip() + "\n" for block in blocks)
+
+
+def chat_document(system: str, instruction: str) -> str:
+    """Render what a trained model is asked: the same text that its chat template gives for one user message."""
+    return f"{system}\n\n### Instruction\n{instruction.strip()}\n\n### Response\n"

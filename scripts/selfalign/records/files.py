@@ -1,0 +1,169 @@
+"""Artifacts on disk: whole or absent, and what a stage finished survives a kill."""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+def digest(*parts: object) -> str:
+    """Return the SHA-256 hex digest of the parts, joined unambiguously as JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _temporary(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file so that it appears whole or not at all."""
+    path = Path(path)
+    temporary = _temporary(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write one JSON value, indented and with sorted keys, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> object:
+    """Read one JSON value.
+
+    Raises:
+        ValueError: the file is not JSON; names the file and the line.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid JSON ({error}); delete it and run again to remake it") from error
+
+
+def write_jsonl(path: str | Path, rows: Iterable[dict]) -> int:
+    """Write rows as JSON lines, whole or not at all; return how many."""
+    path = Path(path)
+    temporary = _temporary(path)
+    count = 0
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            for row in rows:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                count += 1
+        _publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return count
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict]:
+    """Yield the rows of a JSON lines file.
+
+    Raises:
+        ValueError: a line is not a JSON object; names the file and the row.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                raise ValueError(f"{path}, row {number}: not valid JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, row {number}: expected a JSON object, found {type(row).__name__}")
+            yield row
+
+
+def write_table(path: str | Path, rows: list[dict], columns: dict[str, str]) -> None:
+    """Write rows as a Parquet file with the named columns (name to pyarrow type name), whole or not at all."""
+    import pyarrow
+    import pyarrow.parquet
+
+    path = Path(path)
+    schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in columns.items()])
+    temporary = _temporary(path)
+    try:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
+        _publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_table(path: str | Path) -> list[dict]:
+    """Read a Parquet file as a list of rows."""
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(path).to_pylist()
+
+
+class SideFile:
+    """What a stage has finished so far, beside its output: it survives a kill and is gone when the stage is done.
+
+    The first line holds a key, a digest of everything that the rows depend on. A side file with another key is
+    discarded, so that changed settings never resume old work. A torn last line (a kill in mid-write) is dropped.
+
+    Args:
+        output: The declared output; the side file is `.{name}.partial` beside it.
+        key: Digest of the inputs and settings, from `digest()`.
+
+    Raises:
+        ValueError: another process is writing the same side file.
+    """
+
+    def __init__(self, output: str | Path, key: str):
+        output = Path(output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        self.path = output.with_name(f".{output.name}.partial")
+        self._file = open(self.path, "a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise ValueError(
+                f"{self.path}: another process is writing it; wait for it or stop it, then run again"
+            ) from None
+        self.rows: list[dict] = self._load(key)
+
+    def _load(self, key: str) -> list[dict]:
+        self._file.seek(0)
+        lines = self._file.read().split(b"\n")
+        header = json.dumps({"key": key}).encode()
+        if lines[0] != header:
+            self._file.truncate(0)
+            self._file.write(header + b"\n")
+            self._file.flush()
+            return []
+        whole = lines[:-1]  # what follows the last newline is a torn line
+        self._file.truncate(sum(len(line) + 1 for line in whole))
+        return [json.loads(line) for line in whole[1:]]
+
+    def append(self, rows: Iterable[dict]) -> None:
+        """Add finished rows and hand them to the operating system."""
+        rows = list(rows)
+        self._file.write(b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows))
+        self._file.flush()
+        self.rows.extend(rows)
+
+    def discard(self) -> None:
+        """Remove the side file, once the output is in place."""
+        self.path.unlink(missing_ok=True)
+        self._file.close()

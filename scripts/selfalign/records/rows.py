@@ -1,0 +1,142 @@
+"""The rows of every artifact. A row has an id and its parent's id; a dropped row keeps its place and names a reason."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Self, TypeVar
+
+RowType = TypeVar("RowType", bound="Row")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Base of all rows: to and from plain dictionaries, with an error that names what is missing."""
+
+    id: str
+
+    @classmethod
+    def load(cls, row: dict, where: str = "row") -> Self:
+        """Build a row from a dictionary.
+
+        Raises:
+            ValueError: a field is missing or unknown; names the field and `where`.
+        """
+        try:
+            return cls(**row)
+        except TypeError as error:
+            known = ", ".join(field.name for field in fields(cls))
+            raise ValueError(f"{where}: not a {cls.__name__} row ({error}); its fields are {known}") from error
+
+    def dump(self) -> dict:
+        """Return the row as a plain dictionary."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function(Row):
+    """A function found in a corpus, with where it comes from.
+
+    Attributes:
+        id: First 16 hex digits of a digest of package, path, line and code.
+        code: The function's source text, decorators included, dedented.
+        imports: Import statements of its module that the function uses, one per line.
+        path: File path inside the package, with forward slashes.
+        line: First line of the function in that file, from 1.
+        licence: Licence name as the package states it, or "unknown".
+    """
+
+    code: str
+    name: str
+    imports: str
+    docstring: str
+    package: str
+    version: str
+    path: str
+    line: int
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concepts(Row):
+    """The base model's concepts of one seed. `drop` is None or the reason why the row goes no further."""
+
+    parent: str
+    shots: list[str]
+    seed: int
+    finish_reason: str
+    text: str
+    concepts: list[str]
+    drop: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruction(Row):
+    """A task that the base model wrote from concepts, category and difficulty."""
+
+    parent: str
+    shots: list[str]
+    seed: int
+    finish_reason: str
+    category: str
+    difficulty: str
+    concepts: list[str]
+    instruction: str
+    drop: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response(Row):
+    """One sampled response with its tests; `text` is the raw completion, kept for dropped rows too."""
+
+    parent: str
+    shots: list[str]
+    seed: int
+    finish_reason: str
+    text: str
+    response: str
+    tests: str
+    drop: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Row):
+    """What the sandbox saw of one program.
+
+    Attributes:
+        verdict: "passed" or the reason why not (see `selfalign.sandbox`).
+        detail: Error type, message and line, at most 256 characters.
+        assertions: Assertions and test cases that were executed.
+    """
+
+    verdict: str
+    detail: str
+    cpu_s: float
+    wall_s: float
+    max_rss_mb: float
+    assertions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(Row):
+    """One training pair, with all that leads back to its seed. The id is that of the response."""
+
+    instruction: str
+    response: str
+    tests: str
+    category: str
+    difficulty: str
+    concepts: list[str]
+    instruction_id: str
+    concepts_id: str
+    seed_id: str
+    verdict: str
+    pass_rate: float
+    package: str
+    path: str
+    line: int
+    licence: str
+
+
+def load_rows(kind: type[RowType], rows: Iterable[dict], where: str) -> Iterator[RowType]:
+    """Yield typed rows; an error names the file (`where`) and the row number."""
+    for number, row in enumerate(rows, 1):
+        yield kind.load(row, f"{where}, row {number}")
