@@ -1,0 +1,262 @@
+"""Read the artifacts that a config names. What has not been made is left out; what is corrupt is an error."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from selfalign.records.files import read_json, read_jsonl
+from selfalign.reporting.funnels import Stage, check_chain, read_funnel
+from selfalign.reporting.generations import Generation, read_generation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One model on one benchmark; `data` is the content of its `scores.json`."""
+
+    model: str
+    benchmark: str
+    tasks: int
+    samples: int
+    pass_at_1: float
+    low: float
+    high: float
+    verdicts: Mapping[str, int]
+    per_task: Mapping[str, float]
+    data: Mapping
+
+    @property
+    def label(self) -> str:
+        """Model and benchmark as one label."""
+        return f"{self.model} on {self.benchmark}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A trained model and its loss, as (step, loss) in order."""
+
+    model: str
+    base: str
+    dataset: str
+    losses: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A dataset's own stages (from verified responses to pairs) and the whole chain from functions to pairs."""
+
+    name: str
+    generation: str
+    select: str
+    pairs: int
+    stages: tuple[Stage, ...]
+    chain: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one stage of one artifact took, over all its jobs; token counts are None where no model ran."""
+
+    stage: str
+    artifact: str
+    jobs: int
+    rows: int
+    wall_s: float
+    cpu_s: float
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_prompt_tokens: int | None
+
+    @property
+    def rows_per_s(self) -> float:
+        """Rows per second of the jobs' wall time."""
+        return self.rows / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Generated tokens per second of the jobs' wall time."""
+        if self.completion_tokens is None:
+            return None
+        return self.completion_tokens / self.wall_s if self.wall_s else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything the report tells; a list that is empty means a section that the page leaves out."""
+
+    results: Path
+    config: Mapping
+    provenance: Mapping | None
+    corpora: Mapping[str, tuple[Stage, ...]] = field(default_factory=dict)
+    generations: Mapping[str, Generation] = field(default_factory=dict)
+    datasets: Mapping[str, Dataset] = field(default_factory=dict)
+    trainings: Sequence[Training] = ()
+    scores: Sequence[Score] = ()
+    costs: Sequence[Cost] = ()
+    missing: Sequence[str] = ()
+
+    @property
+    def wall_s(self) -> float:
+        """The wall time of all recorded jobs, summed: more than the run took where jobs ran side by side."""
+        return sum(cost.wall_s for cost in self.costs)
+
+
+def evaluations(config: Mapping) -> list[tuple[str, str]]:
+    """Return the (model, benchmark) pairs that the config evaluates, benchmarks grouped, in the config's order."""
+    asked = {(model, name) for group in config["evaluate"] for model in group["models"] for name in group["benchmarks"]}
+    return [(model, name) for name in config["benchmarks"] for model in config["models"] if (model, name) in asked]
+
+
+def read_score(path: Path) -> Score:
+    """Read and check a `scores.json`."""
+    data = read_json(path)
+    try:
+        low, high = data["interval"]
+        score = Score(
+            model=data["model"],
+            benchmark=data["benchmark"],
+            tasks=data["tasks"],
+            samples=data["samples"],
+            pass_at_1=float(data["pass@1"]),
+            low=float(low),
+            high=float(high),
+            verdicts=dict(data["verdicts"]),
+            per_task=dict(data["per_task"]),
+            data=data,
+        )
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{path}: not a score ({error!r}); delete it and run again to remake it") from error
+    if len(score.per_task) != score.tasks or not 0 <= score.low <= score.pass_at_1 <= score.high <= 1:
+        raise ValueError(f"{path}: tasks, pass@1 and interval contradict one another; delete it and run again")
+    return score
+
+
+def read_losses(path: Path) -> tuple[tuple[int, float], ...]:
+    """Read the (step, loss) rows of a training log; other rows are left out.
+
+    Raises:
+        ValueError: no row has both a step and a loss.
+    """
+    rows = [row for row in read_jsonl(path) if "loss" in row and "step" in row]
+    if not rows:
+        raise ValueError(f"{path}: no row with step and loss; delete the model's folder and run again")
+    return tuple((int(row["step"]), float(row["loss"])) for row in rows)
+
+
+def sum_costs(artifact: str, paths: Iterable[Path]) -> list[Cost]:
+    """Sum the stats files of one artifact by stage; files that do not exist are left out."""
+    by_stage: dict[str, list[Mapping]] = {}
+    for path in paths:
+        if path.is_file():
+            stats = read_json(path)
+            if not isinstance(stats, dict) or not {"stage", "rows", "wall_s", "cpu_s"} <= stats.keys():
+                raise ValueError(f"{path}: not stats (stage, rows, wall_s, cpu_s); delete it and run again to remake it")
+            by_stage.setdefault(stats["stage"], []).append(stats)
+
+    def total(jobs: list[Mapping], key: str) -> int | None:
+        values = [stats[key] for stats in jobs if stats.get(key) is not None]
+        return sum(values) if values else None
+
+    return [
+        Cost(
+            stage=stage,
+            artifact=artifact,
+            jobs=len(jobs),
+            rows=total(jobs, "rows") or 0,
+            wall_s=float(total(jobs, "wall_s") or 0),
+            cpu_s=float(total(jobs, "cpu_s") or 0),
+            prompt_tokens=total(jobs, "prompt_tokens"),
+            completion_tokens=total(jobs, "completion_tokens"),
+            cached_prompt_tokens=total(jobs, "cached_prompt_tokens"),
+        )
+        for stage, jobs in by_stage.items()
+    ]
+
+
+def _join_dataset(
+    name: str, entry: Mapping, results: Path, corpora: Mapping, generations: Mapping, config: Mapping
+) -> Dataset | None:
+    folder = results / "datasets" / name
+    if not (folder / "funnel.json").is_file() or not (folder / "pairs.jsonl").is_file():
+        return None
+    stages = read_funnel(folder / "funnel.json")
+    pairs = sum(1 for _ in read_jsonl(folder / "pairs.jsonl"))
+    if not stages or stages[-1].kept != pairs:
+        raise ValueError(
+            f"{folder}: funnel.json ends with {stages[-1].kept if stages else 0:,} rows, but pairs.jsonl has {pairs:,}; "
+            "delete the folder and run again"
+        )
+    generation = generations.get(entry["generation"])
+    chain = stages
+    if generation is not None:
+        chain = (*generation.stages, *stages)
+        corpus = corpora.get(config["generations"][generation.name]["corpus"])
+        if corpus is not None:
+            chain = (*corpus, *chain)
+    check_chain(chain, str(folder / "funnel.json"))
+    return Dataset(
+        name=name, generation=entry["generation"], select=entry["select"], pairs=pairs, stages=stages, chain=chain
+    )
+
+
+def read_run(results: Path, config: Mapping) -> Run:
+    """Read every artifact that the config names.
+
+    Raises:
+        ValueError: an artifact is corrupt or contradicts another; names the file.
+    """
+    missing: list[str] = []
+
+    def note(kind: str, name: str, found: object) -> bool:
+        if found is None:
+            missing.append(f"{kind} {name}")
+        return found is not None
+
+    provenance = results / "provenance.json"
+    corpora, costs = {}, []
+    for name, entry in config["corpora"].items():
+        folder = results / "corpora" / name
+        path = folder / "funnel.json"
+        found = read_funnel(path) if path.is_file() else None
+        if note("corpus", name, found):
+            corpora[name] = found
+        costs += sum_costs(name, [folder / "functions" / f"{part:05}.json" for part in range(entry["parts"])])
+    generations = {}
+    for name, entry in config["generations"].items():
+        folder = results / "generations" / name
+        found = read_generation(folder, name, entry)
+        if note("generation", name, found):
+            generations[name] = found
+        for kind in ("concepts", "instructions", "responses", "verdicts"):
+            costs += sum_costs(name, [folder / kind / f"{shard:05}.json" for shard in range(entry["shards"])])
+    datasets = {}
+    for name, entry in config["datasets"].items():
+        found = _join_dataset(name, entry, results, corpora, generations, config)
+        if note("dataset", name, found):
+            datasets[name] = found
+    trainings = []
+    for name, entry in config["models"].items():
+        log = results / "models" / name / "training_log.jsonl"
+        if "base" in entry and note("model", name, True if log.is_file() else None):
+            trainings.append(
+                Training(model=name, base=entry["base"], dataset=entry["dataset"], losses=read_losses(log))
+            )
+        costs += sum_costs(name, [results / "models" / name / "training.json"])
+    scores = []
+    for model, benchmark in evaluations(config):
+        folder = results / "scores" / model / benchmark
+        found = read_score(folder / "scores.json") if (folder / "scores.json").is_file() else None
+        if note("score", f"{model} on {benchmark}", found):
+            scores.append(found)
+        costs += sum_costs(f"{model} on {benchmark}", [folder / "completions.json", folder / "verdicts.json"])
+    return Run(
+        results=results,
+        config=config,
+        provenance=read_json(provenance) if provenance.is_file() else None,
+        corpora=corpora,
+        generations=generations,
+        datasets=datasets,
+        trainings=trainings,
+        scores=scores,
+        costs=costs,
+        missing=missing,
+    )

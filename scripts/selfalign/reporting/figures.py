@@ -1,0 +1,171 @@
+"""The report's figures. Each function paints on a figure whose width is set, and sets the height itself."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon, Rectangle
+
+from selfalign.reporting.artifacts import Cost, Score, Training
+from selfalign.reporting.funnels import Stage
+from selfalign.reporting.svg import FLOW, GRID, INK, KEPT, LOST, MUTED, NARROW, PAPER, SERIES
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage, with one digit below 10 %."""
+    value = 100 * share
+    return f"{value:.1f} %" if 0 < value < 9.95 else f"{value:.0f} %"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min"
+
+
+def _fit(text: str, inches: float, size: float) -> bool:
+    return len(text) * size * 0.62 / 72 < inches  # 0.62 em: the mean width of a DejaVu Sans character
+
+
+def _axes(figure: Figure, height: float, *, left: float, right: float, top: float, bottom: float):
+    """Set the figure's height and return axes with the given margins, all in inches."""
+    width = figure.get_figwidth()
+    figure.set_figheight(height)
+    box = (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
+    return figure.add_axes(box)
+
+
+def funnel(figure: Figure, stages: Sequence[Stage]) -> None:
+    """Draw one bar per stage, its input as 100 %; the kept part widens into the bar of the next stage."""
+    width = figure.get_figwidth()
+    step = 0.92  # inches from one bar to the next: caption, bar, flow
+    axes = _axes(figure, step * len(stages) + 0.1, left=0.02, right=0.02, top=0.05, bottom=0.05)
+    span = width - 0.04
+    axes.set_xlim(0, span)
+    axes.set_ylim(-step * len(stages), 0)
+    axes.axis("off")
+    for number, stage in enumerate(stages):
+        top = -step * number - 0.30
+        bottom = top - 0.30
+        times = f"  (× {stage.samples} samples)" if stage.samples > 1 else ""
+        axes.text(0, top + 0.07, f"{stage.name}{times}", weight="bold", va="bottom", color=INK)
+        counts = f"{stage.input:,} → {stage.kept:,} ({percent(stage.share)})"
+        axes.text(span, top + 0.07, counts, va="bottom", ha="right", color=MUTED)
+        kept = span * stage.share
+        axes.add_patch(Rectangle((0, bottom), kept, top - bottom, color=KEPT, linewidth=0))
+        start = kept
+        losses = sorted(stage.dropped.items(), key=lambda item: -item[1])
+        for place, (reason, count) in enumerate(losses):
+            part = span * count / stage.input
+            colour = LOST[min(place, len(LOST) - 1)]
+            axes.add_patch(Rectangle((start, bottom), part, top - bottom, facecolor=colour, edgecolor=PAPER, linewidth=0.6))
+            label = next((text for text in (f"{reason} {count:,}", reason) if _fit(text, part - 0.1, 8)), None)
+            if label:
+                axes.text(start + 0.06, (top + bottom) / 2, label, va="center", size=8, color=PAPER)
+            start += part
+        if number + 1 < len(stages):
+            below = -step * (number + 1) - 0.30
+            corners = [(0, bottom), (kept, bottom), (span, below + 0.27), (span, below), (0, below)]
+            axes.add_patch(Polygon(corners, closed=True, facecolor=FLOW, edgecolor="none", zorder=0))
+
+
+def outcomes(figure: Figure, counts: Mapping[str, int]) -> None:
+    """Draw what became of the responses, one bar per verdict or drop reason, the most frequent first."""
+    total = sum(counts.values())
+    names = sorted(counts, key=lambda name: (name != "passed", -counts[name]))
+    axes = _axes(figure, 0.34 * len(names) + 0.35, left=1.75, right=1.15, top=0.05, bottom=0.3)
+    axes.barh(names, [100 * counts[name] / total for name in names], height=0.62,
+              color=[KEPT if name == "passed" else LOST[0] for name in names])  # fmt: skip
+    for row, name in enumerate(names):
+        axes.text(100 * counts[name] / total, row, f" {counts[name]:,} ({percent(counts[name] / total)})",
+                  va="center", size=8.5, color=MUTED)  # fmt: skip
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter("{x:.0f} %")
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def passes(figure: Figure, counts: Mapping[int, int], samples: int) -> None:
+    """Draw how many instructions have 0, 1, ... passing responses."""
+    axes = _axes(figure, 2.6, left=0.7, right=0.1, top=0.3, bottom=0.55)
+    places = range(samples + 1)
+    heights = [counts.get(place, 0) for place in places]
+    axes.bar(places, heights, width=0.7, color=[LOST[0] if place == 0 else KEPT for place in places])
+    for place, height in zip(places, heights, strict=True):
+        axes.text(place, height, f"{height:,}", ha="center", va="bottom", size=8.5, color=MUTED)
+    axes.set_xticks(list(places))
+    axes.set_xlabel(f"responses that passed, of {samples} per instruction")
+    axes.set_ylabel("instructions")
+    axes.tick_params(length=0)
+
+
+def scores(figure: Figure, rows: Sequence[Score]) -> None:
+    """Draw pass@1 with its 95 % interval, one line per model, grouped by benchmark."""
+    benchmarks = list(dict.fromkeys(row.benchmark for row in rows))
+    models = list(dict.fromkeys(row.model for row in rows))
+    narrow = figure.get_figwidth() <= NARROW
+    lines = len(rows) + len(benchmarks)
+    axes = _axes(figure, 0.36 * lines + 0.5, left=1.1 if narrow else 1.6, right=0.75, top=0.05, bottom=0.45)
+    place, ticks = 0, []
+    for benchmark in benchmarks:
+        axes.text(0, place, benchmark, weight="bold", va="center", ha="left")
+        for row in rows:
+            if row.benchmark == benchmark:
+                place += 1
+                colour = SERIES[models.index(row.model) % len(SERIES)]
+                axes.plot([100 * row.low, 100 * row.high], [place, place], color=colour, linewidth=5, alpha=0.35,
+                          solid_capstyle="butt")  # fmt: skip
+                axes.plot([100 * row.pass_at_1], [place], "o", color=colour, markersize=8)
+                axes.text(1.02, place, f"{100 * row.pass_at_1:.1f} %", transform=axes.get_yaxis_transform(),
+                          va="center", color=INK)  # fmt: skip
+                ticks.append((place, row.model))
+        place += 1
+    axes.set_yticks([tick for tick, _ in ticks], [name for _, name in ticks])
+    axes.set_ylim(place - 0.4, -0.6)
+    axes.set_xlim(0, max(10, min(100, 108 * max(row.high for row in rows))))
+    axes.grid(True, axis="x")
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_formatter("{x:.0f} %")
+    axes.set_xlabel("pass@1, with 95 % interval")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def losses(figure: Figure, trainings: Sequence[Training], models: Sequence[str]) -> None:
+    """Draw the loss of every trained model; `models` fixes the colours, as in the scores."""
+    narrow = figure.get_figwidth() <= NARROW
+    axes = _axes(figure, 3.2, left=0.6, right=0.15 if narrow else 1.3, top=0.35 if narrow else 0.1, bottom=0.5)
+    for training in trainings:
+        steps, values = zip(*training.losses, strict=True)
+        colour = SERIES[list(models).index(training.model) % len(SERIES)]
+        marker = "o" if len(steps) < 3 else None
+        axes.plot(steps, values, color=colour, linewidth=1.8, marker=marker, label=training.model)
+        if not narrow:
+            axes.annotate(f" {training.model}", (steps[-1], values[-1]), va="center", color=colour, annotation_clip=False)
+    if narrow:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0, handlelength=1.2)
+    axes.set_ylim(bottom=0)
+    axes.grid(True, axis="both", color=GRID)
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss on the responses")
+    axes.tick_params(length=0)
+
+
+def costs(figure: Figure, rows: Sequence[Cost]) -> None:
+    """Draw the wall time of every stage, the jobs of one stage summed."""
+    narrow = figure.get_figwidth() <= NARROW
+    names = [f"{row.stage}\n{row.artifact}" if narrow else f"{row.stage}, {row.artifact}" for row in rows]
+    axes = _axes(figure, (0.46 if narrow else 0.34) * len(rows) + 0.45, left=1.7 if narrow else 3.1,
+                 right=1.1, top=0.05, bottom=0.4)  # fmt: skip
+    axes.barh(range(len(rows)), [row.wall_s for row in rows], height=0.62, color=SERIES[0])
+    axes.set_yticks(range(len(rows)), names, size=8.5)
+    for place, row in enumerate(rows):
+        axes.text(row.wall_s, place, f" {duration(row.wall_s)}", va="center", size=8.5, color=MUTED)
+    axes.invert_yaxis()
+    axes.set_xlabel("wall time of the jobs, summed (s)")
+    axes.spines["bottom"].set_visible(False)
+    axes.tick_params(length=0)

@@ -1,0 +1,99 @@
+"""What a run was made with: commit, machine, versions. Recorded once per run, beside the merged config."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from selfalign.records.files import file_digest
+
+
+def _git(root: Path, *arguments: str) -> bytes | None:
+    """Return what a git command prints, or None where git or the repository is missing."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def git_state(root: Path) -> dict | None:
+    """Return commit and local changes of the repository at `root`, or None where there is none.
+
+    `diff_digest` is over the changes to tracked files, so that two runs of the same edited tree can be told equal;
+    untracked files are counted only.
+    """
+    commit = _git(root, "rev-parse", "HEAD")
+    diff = _git(root, "diff", "HEAD", "--binary")
+    untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z")
+    if commit is None or diff is None or untracked is None:
+        return None
+    files = [name for name in untracked.split(b"\0") if name]
+    return {
+        "commit": commit.decode().strip(),
+        "dirty": bool(diff or files),
+        "diff_digest": hashlib.sha256(diff).hexdigest() if diff else None,
+        "untracked_files": len(files),
+    }
+
+
+def cpu_model() -> str | None:
+    """Return the processor's name, or None where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return platform.processor() or None
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None
+
+
+def memory_gib() -> float | None:
+    """Return the machine's memory in GiB, or None where the system does not tell."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        return None
+
+
+def package_versions() -> dict[str, str]:
+    """Return name and version of every package of the running interpreter's environment, by name."""
+    found = {}
+    for distribution in metadata.distributions():
+        name = distribution.metadata["Name"]
+        if name:
+            found.setdefault(name, distribution.version)  # the first on sys.path is the one that is imported
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def collect_provenance(*, seed: int, run: str, locks: Sequence[Path], root: Path) -> dict:
+    """Return everything a run was made with, as plain JSON values; holds no time, so equal runs give equal files.
+
+    Args:
+        seed: The run's seed.
+        run: The run's name.
+        locks: Lock files of the environments; recorded by digest.
+        root: The repository.
+
+    Raises:
+        ValueError: a lock file is missing.
+    """
+    missing = [str(path) for path in locks if not path.is_file()]
+    if missing:
+        raise ValueError(f"lock file not found: {', '.join(missing)}; name existing files after --locks")
+    return {
+        "run": run,
+        "seed": seed,
+        "git": git_state(root),
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": memory_gib(),
+        "packages": package_versions(),
+        "locks": {path.name: file_digest(path) for path in sorted(locks)},
+    }
