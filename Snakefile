@@ -1,0 +1,34 @@
+"""Self-alignment of a code model: seeds, concepts, instructions, responses, verdicts, pairs, training, scores, report."""
+
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# A config given by --configfile is the whole config; it does not add to config.yaml.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml" if Path("config.yaml").exists() else Path(workflow.basedir, "config.yaml")
+
+
+include: "rules/common.smk"
+include: "rules/seeds.smk"
+include: "rules/generation.smk"
+include: "rules/verification.smk"
+include: "rules/datasets.smk"
+include: "rules/training.smk"
+include: "rules/evaluation.smk"
+include: "rules/reporting.smk"
+
+
+rule all:
+    """Make every dataset, model and score that the config names, and the report."""
+    default_target: True
+    input:
+        "results/report/index.html",
+
+
+onsuccess:
+    print(Path("results/report/summary.txt").read_text() if Path("results/report/summary.txt").exists() else "")

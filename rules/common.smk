@@ -1,0 +1,207 @@
+# What all rules share. The only rules file with functions.
+import json
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from selfalign.records.files import digest, file_digest
+from selfalign.workflow.code_version import code_version
+from selfalign.workflow.configuration import load_configuration, scores_to_make
+from selfalign.workflow.run_lock import hold_run_lock
+
+try:
+    config = load_configuration(config, root=workflow.basedir)
+    if workflow.is_main_process and not workflow.dryrun:
+        hold_run_lock()
+except ValueError as error:
+    sys.exit(f"error: {error}")
+
+# Rules run `python` and `$SCRIPTS/{rule}.py`. Here, not in the rules, stands where both are, so that moving the
+# repository reruns nothing. With conda or containers (--sdm) the environment of the rule provides python.
+if workflow.deployment_settings and workflow.deployment_settings.deployment_method:
+    PATHS = {"core": "", "vllm": ""}
+else:
+    PATHS = {
+        "core": f"{Path(sys.executable).parent}:",
+        "vllm": f"{os.environ.get('SELFALIGN_VLLM_ENV', Path(workflow.basedir, '.venv-vllm'))}/bin:",
+    }
+shell.prefix(
+    f"set -euo pipefail; export SCRIPTS={str(Path(workflow.basedir, 'scripts'))!r} ROOT={workflow.basedir!r} "
+    f"HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1; "
+    f"core='{PATHS['core']}'; vllm='{PATHS['vllm']}'; export PATH=\"$core$PATH\"; "
+)
+
+
+def code(script):
+    """Return the version of a script's code and of all our modules that it imports, so that an edit reruns its rule."""
+    return code_version(Path(workflow.basedir, "scripts", f"{script}.py"), Path(workflow.basedir, "scripts"))
+
+
+def resource(path):
+    """Return a path of the config: relative to the working directory, else to the repository."""
+    return path if Path(path).exists() else str(Path(workflow.basedir, path))
+
+
+def shards(generation):
+    """Return the names of a generation's shards."""
+    return [f"{number:05}" for number in range(config["generations"][generation]["shards"])]
+
+
+def parts(corpus):
+    """Return the names of a corpus's parts."""
+    return [f"{number:05}" for number in range(config["corpora"][corpus]["parts"])]
+
+
+def of_generation(kind, generation):
+    """Return one kind of file for all shards of a generation."""
+    return expand(
+        "results/generations/{generation}/{kind}/{shard}.jsonl",
+        generation=generation,
+        kind=kind,
+        shard=shards(generation),
+    )
+
+
+def model_file(model):
+    """Return the file that describes a model."""
+    return f"results/models/{model}/model.json"
+
+
+def names(entries):
+    """Return a wildcard pattern that matches the given names only; nothing when there are none."""
+    return "|".join(re.escape(name) for name in entries) or "(?!)"
+
+
+# Seeds
+
+
+def corpus_source(corpus):
+    """Return the command-line options that name a corpus's source."""
+    source = config["corpora"][corpus]["source"]
+    if source["kind"] == "folder":
+        return ["--folder", resource(source["path"]), "--licence", source["licence"]]
+    return ["--packages", *source["packages"]]
+
+
+def corpus_files(wildcards):
+    """Return the files of a folder corpus, so that an edited file reruns its extraction; installed code has none."""
+    source = config["corpora"][wildcards.corpus]["source"]
+    return sorted(Path(resource(source["path"])).rglob("*.py")) if source["kind"] == "folder" else []
+
+
+def of_corpus(pattern, corpus):
+    """Return one kind of file for all parts of a corpus."""
+    return expand(f"results/corpora/{corpus}/{pattern}", part=parts(corpus))
+
+
+# Generation and selection
+
+
+def generation_of(wildcards):
+    """Return the config entry of a rule's generation."""
+    return config["generations"][wildcards.generation]
+
+
+def generation_options(wildcards, stage):
+    """Return the command-line options that the three generation stages share."""
+    generation = generation_of(wildcards)
+    options = {
+        "engine": json.dumps(config["engine"]),
+        "shots": generation["shots"][stage],
+        "shot-sets": generation["shot_sets"],
+        "temperature": generation["temperature"],
+        "top-p": generation["top_p"],
+        "max-tokens": generation["max_tokens"][stage],
+        "samples": generation["samples"][stage],
+        "run-seed": config["seed"],
+    }
+    return [part for name, value in options.items() for part in (f"--{name}", str(value))]
+
+
+def dataset_of(wildcards):
+    """Return the config entry of a rule's dataset."""
+    return config["datasets"][wildcards.dataset]
+
+
+def like(wildcards):
+    """Return the pairs of the dataset whose size this one takes, if it takes one."""
+    size = dataset_of(wildcards)["size"]
+    return [f"results/datasets/{size.removeprefix('like:')}/pairs.jsonl"] if isinstance(size, str) else []
+
+
+def selection_settings(wildcards):
+    """Return a dataset's settings; the size of another dataset is not one of them, it comes with --like."""
+    settings = {key: value for key, value in dataset_of(wildcards).items() if key != "generation"}
+    return {**settings, "size": None} if isinstance(settings["size"], str) else settings
+
+
+# Models and scores
+
+
+def folder_version(pretrained):
+    """Return a digest of a given model's folder, of names and sizes only where files are large; none for a hub id."""
+    folder = Path(resource(pretrained))
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    return digest(
+        [
+            (str(path.relative_to(folder)), size if size > 64e6 else file_digest(path))
+            for path in files
+            for size in [path.stat().st_size]
+        ]
+    )[:12]
+
+
+def benchmark_prompts(wildcards):
+    """Return the prompt file of a few-shot benchmark."""
+    prompts = config["benchmarks"][wildcards.benchmark]["prompts"]
+    return [resource(prompts)] if prompts else []
+
+
+def completion_settings(wildcards, input):
+    """Return how a benchmark is asked."""
+    benchmark = config["benchmarks"][wildcards.benchmark]
+    settings = {key: benchmark[key] for key in ("prompt", "shots", "samples", "temperature", "top_p", "max_tokens")}
+    return settings | ({"prompts": str(input.prompts)} if input.prompts else {})
+
+
+def reported_artifacts(wildcards):
+    """Return every artifact that the config names."""
+    generations = [
+        path.replace(".jsonl", suffix)
+        for generation in config["generations"]
+        for kind in ("concepts", "instructions", "responses", "verdicts")
+        for path in of_generation(kind, generation)
+        for suffix in (".jsonl", ".json")
+    ]
+    return [
+        *expand("results/corpora/{corpus}/funnel.json", corpus=config["corpora"]),
+        *generations,
+        *expand("results/datasets/{dataset}/funnel.json", dataset=config["datasets"]),
+        *expand("results/models/{model}/model.json", model=config["models"]),
+        *expand("results/models/{model}/training_log.jsonl", model=TRAINED),
+        *[f"results/scores/{model}/{benchmark}/scores.json" for model, benchmark in scores_to_make(config)],
+    ]
+
+
+BENCHMARK_FILES = expand("results/benchmarks/{benchmark}.jsonl", benchmark=config["benchmarks"])
+PRETRAINED = [name for name, model in config["models"].items() if "pretrained" in model]
+TRAINED = [name for name, model in config["models"].items() if "base" in model]
+ENGINE_ENV = "vllm" if config["engine"]["kind"] == "vllm" else "core"
+ENGINE_CONDA = f"../envs/{ENGINE_ENV}.yaml"
+ENGINE = json.dumps(config["engine"])
+PYTHON_VERSION = platform.python_version()
+SANDBOX = json.dumps(config["sandbox"])
+
+
+wildcard_constraints:
+    corpus=names(config["corpora"]),
+    generation=names(config["generations"]),
+    dataset=names(config["datasets"]),
+    model=names(config["models"]),
+    benchmark=names(config["benchmarks"]),
+    part=r"\d{5}",
+    shard=r"\d{5}",

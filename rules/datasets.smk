@@ -1,0 +1,38 @@
+# Datasets: which responses become training pairs.
+# REQUIRES  concepts, instructions, responses and verdicts of a generation, its seeds, results/benchmarks/*.jsonl
+# MAKES     results/datasets/{dataset}/pairs.jsonl  preferences.jsonl  rejected.jsonl  funnel.json  README.md
+
+
+rule select_pairs:
+    """Select the training pairs of a dataset from its generation."""
+    input:
+        seeds=lambda wildcards: f"results/corpora/{config['generations'][dataset_of(wildcards)['generation']]['corpus']}/seeds.parquet",
+        concepts=lambda wildcards: of_generation("concepts", dataset_of(wildcards)["generation"]),
+        instructions=lambda wildcards: of_generation("instructions", dataset_of(wildcards)["generation"]),
+        responses=lambda wildcards: of_generation("responses", dataset_of(wildcards)["generation"]),
+        verdicts=lambda wildcards: of_generation("verdicts", dataset_of(wildcards)["generation"]),
+        benchmarks=BENCHMARK_FILES,
+        like=like,
+    output:
+        pairs="results/datasets/{dataset}/pairs.jsonl",
+        preferences="results/datasets/{dataset}/preferences.jsonl",
+        rejected="results/datasets/{dataset}/rejected.jsonl",
+        funnel="results/datasets/{dataset}/funnel.json",
+        card="results/datasets/{dataset}/README.md",
+    log:
+        "results/logs/select_pairs/{dataset}.log",
+    benchmark:
+        "results/logs/select_pairs/{dataset}.benchmark.tsv"
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("select_pairs"),
+        settings=lambda wildcards: json.dumps(selection_settings(wildcards)),
+        like=lambda wildcards, input: ["--like", *input.like] if input.like else [],
+        seed=config["seed"],
+        folder=subpath(output.pairs, parent=True),
+    shell:
+        "python $SCRIPTS/select_pairs.py --seeds {input.seeds:q} --concepts {input.concepts:q} "
+        "--instructions {input.instructions:q} --responses {input.responses:q} --verdicts {input.verdicts:q} "
+        "--benchmarks {input.benchmarks:q} {params.like:q} --settings {params.settings:q} "
+        "--run-seed {params.seed} --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,96 @@
+# Evaluation: models answer benchmark tasks; the answers run in the same sandbox as the responses.
+# REQUIRES  the benchmarks' own files (benchmarks.*.path), results/models/{model}/model.json
+# MAKES     results/benchmarks/{benchmark}.jsonl
+#           results/scores/{model}/{benchmark}/completions.jsonl  verdicts.jsonl  scores.json
+
+
+rule prepare_benchmark:
+    """Read a benchmark's own file into the rows that all benchmarks share."""
+    input:
+        lambda wildcards: resource(config["benchmarks"][wildcards.benchmark]["path"]),
+    output:
+        "results/benchmarks/{benchmark}.jsonl",
+    log:
+        "results/logs/prepare_benchmark/{benchmark}.log",
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("prepare_benchmark"),
+        kind=lambda wildcards: config["benchmarks"][wildcards.benchmark]["kind"],
+    shell:
+        "python $SCRIPTS/prepare_benchmark.py --kind {params.kind} --path {input:q} --output {output:q} "
+        "2>&1 | tee {log:q}"
+
+
+rule complete_benchmark:
+    """Ask a model to solve the tasks of a benchmark."""
+    input:
+        model="results/models/{model}/model.json",
+        benchmark="results/benchmarks/{benchmark}.jsonl",
+        prompts=benchmark_prompts,
+        sandbox=ancient("results/sandbox.json"),
+    output:
+        rows="results/scores/{model}/{benchmark}/completions.jsonl",
+        stats="results/scores/{model}/{benchmark}/completions.json",
+    log:
+        "results/logs/complete_benchmark/{model}/{benchmark}.log",
+    benchmark:
+        "results/logs/complete_benchmark/{model}/{benchmark}.benchmark.tsv"
+    conda:
+        ENGINE_CONDA
+    params:
+        code=code("complete_benchmark"),
+        settings=lambda wildcards, input: json.dumps(completion_settings(wildcards, input)),
+        engine=ENGINE,
+        seed=config["seed"],
+        env=ENGINE_ENV,
+    shell:
+        "PATH=${params.env}$PATH python $SCRIPTS/complete_benchmark.py --model {input.model:q} "
+        "--engine {params.engine:q} --benchmark {input.benchmark:q} --settings {params.settings:q} "
+        "--run-seed {params.seed} --label completions/{wildcards.model}/{wildcards.benchmark} "
+        "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
+
+
+rule verify_completions:
+    """Run each completion with the benchmark's tests and give a verdict."""
+    input:
+        benchmark="results/benchmarks/{benchmark}.jsonl",
+        completions="results/scores/{model}/{benchmark}/completions.jsonl",
+        sandbox=ancient("results/sandbox.json"),
+    output:
+        rows="results/scores/{model}/{benchmark}/verdicts.jsonl",
+        stats="results/scores/{model}/{benchmark}/verdicts.json",
+    log:
+        "results/logs/verify_completions/{model}/{benchmark}.log",
+    benchmark:
+        "results/logs/verify_completions/{model}/{benchmark}.benchmark.tsv"
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    params:
+        code=code("verify_completions"),
+        sandbox=SANDBOX,
+    shell:
+        "python $SCRIPTS/verify_completions.py --benchmark {input.benchmark:q} --completions {input.completions:q} "
+        "--sandbox {params.sandbox:q} --workers {threads} "
+        "--label verdicts/{wildcards.model}/{wildcards.benchmark} "
+        "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
+
+
+rule score_benchmark:
+    """Compute pass@1 with its interval from the verdicts."""
+    input:
+        benchmark="results/benchmarks/{benchmark}.jsonl",
+        completions="results/scores/{model}/{benchmark}/completions.jsonl",
+        verdicts="results/scores/{model}/{benchmark}/verdicts.jsonl",
+    output:
+        "results/scores/{model}/{benchmark}/scores.json",
+    log:
+        "results/logs/score_benchmark/{model}/{benchmark}.log",
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("score_benchmark"),
+    shell:
+        "python $SCRIPTS/score_benchmark.py --benchmark {input.benchmark:q} --completions {input.completions:q} "
+        "--verdicts {input.verdicts:q} --output {output:q} 2>&1 | tee {log:q}"

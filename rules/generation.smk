@@ -1,0 +1,84 @@
+# Generation: the model names the concepts of each seed, writes an instruction from them, and answers it with tests.
+# REQUIRES  results/corpora/{corpus}/seeds.parquet  results/models/{generator}/model.json  a prompt file
+# MAKES     results/generations/{generation}/concepts/{shard}.jsonl  instructions/{shard}.jsonl  responses/{shard}.jsonl
+
+
+rule generate_concepts:
+    """Ask the model for the programming concepts of each seed of a shard."""
+    input:
+        seeds=lambda wildcards: f"results/corpora/{generation_of(wildcards)['corpus']}/seeds.parquet",
+        model=lambda wildcards: model_file(generation_of(wildcards)["generator"]),
+        prompts=lambda wildcards: resource(generation_of(wildcards)["prompts"]),
+        sandbox=ancient("results/sandbox.json"),  # known to work before hours of generation are spent
+    output:
+        rows="results/generations/{generation}/concepts/{shard}.jsonl",
+        stats="results/generations/{generation}/concepts/{shard}.json",
+    log:
+        "results/logs/generate_concepts/{generation}/{shard}.log",
+    benchmark:
+        "results/logs/generate_concepts/{generation}/{shard}.benchmark.tsv"
+    conda:
+        ENGINE_CONDA
+    params:
+        code=code("generate_concepts"),
+        options=lambda wildcards: generation_options(wildcards, "concepts"),
+        shards=lambda wildcards: generation_of(wildcards)["shards"],
+        env=ENGINE_ENV,
+    shell:
+        "PATH=${params.env}$PATH python $SCRIPTS/generate_concepts.py --seeds {input.seeds:q} "
+        "--shard {wildcards.shard} --shards {params.shards} --model {input.model:q} --prompts {input.prompts:q} "
+        "{params.options:q} --label concepts/{wildcards.generation}/{wildcards.shard} "
+        "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
+
+
+rule generate_instructions:
+    """Ask the model for a task with given concepts, category and difficulty."""
+    input:
+        concepts="results/generations/{generation}/concepts/{shard}.jsonl",
+        model=lambda wildcards: model_file(generation_of(wildcards)["generator"]),
+        prompts=lambda wildcards: resource(generation_of(wildcards)["prompts"]),
+    output:
+        rows="results/generations/{generation}/instructions/{shard}.jsonl",
+        stats="results/generations/{generation}/instructions/{shard}.json",
+    log:
+        "results/logs/generate_instructions/{generation}/{shard}.log",
+    benchmark:
+        "results/logs/generate_instructions/{generation}/{shard}.benchmark.tsv"
+    conda:
+        ENGINE_CONDA
+    params:
+        code=code("generate_instructions"),
+        options=lambda wildcards: generation_options(wildcards, "instruction"),
+        categories=lambda wildcards: json.dumps(generation_of(wildcards)["categories"]),
+        env=ENGINE_ENV,
+    shell:
+        "PATH=${params.env}$PATH python $SCRIPTS/generate_instructions.py --concepts {input.concepts:q} "
+        "--category-weights {params.categories:q} --model {input.model:q} --prompts {input.prompts:q} "
+        "{params.options:q} --label instructions/{wildcards.generation}/{wildcards.shard} "
+        "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
+
+
+rule generate_responses:
+    """Ask the model for several responses with tests to each instruction."""
+    input:
+        instructions="results/generations/{generation}/instructions/{shard}.jsonl",
+        model=lambda wildcards: model_file(generation_of(wildcards)["generator"]),
+        prompts=lambda wildcards: resource(generation_of(wildcards)["prompts"]),
+    output:
+        rows="results/generations/{generation}/responses/{shard}.jsonl",
+        stats="results/generations/{generation}/responses/{shard}.json",
+    log:
+        "results/logs/generate_responses/{generation}/{shard}.log",
+    benchmark:
+        "results/logs/generate_responses/{generation}/{shard}.benchmark.tsv"
+    conda:
+        ENGINE_CONDA
+    params:
+        code=code("generate_responses"),
+        options=lambda wildcards: generation_options(wildcards, "response"),
+        env=ENGINE_ENV,
+    shell:
+        "PATH=${params.env}$PATH python $SCRIPTS/generate_responses.py --instructions {input.instructions:q} "
+        "--model {input.model:q} --prompts {input.prompts:q} "
+        "{params.options:q} --label responses/{wildcards.generation}/{wildcards.shard} "
+        "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"

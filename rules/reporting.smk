@@ -1,0 +1,45 @@
+# Reporting: what was run, and what came out.
+# REQUIRES  everything that the config names
+# MAKES     results/run_config.yaml  results/provenance.json  results/report/
+
+
+rule record_run:
+    """Record the merged config, and the code and package versions that made the artifacts."""
+    input:
+        artifacts=reported_artifacts,
+    output:
+        config="results/run_config.yaml",
+        provenance="results/provenance.json",
+    log:
+        "results/logs/record_run.log",
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("record_run"),
+        config=json.dumps(config),
+        locks=sorted(str(path.relative_to(workflow.basedir)) for path in Path(workflow.basedir, "envs").glob("*.lock")),
+    shell:
+        "python $SCRIPTS/record_run.py --config <(printf %s {params.config:q}) --root $ROOT --locks {params.locks:q} "
+        "--output {output.config:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+
+
+rule write_report:
+    """Write the report: one HTML page, figures, tables and the summary that ends a run."""
+    input:
+        config="results/run_config.yaml",
+        provenance="results/provenance.json",
+    output:
+        page=report("results/report/index.html", caption="report/page.rst", category="Report"),
+        summary="results/report/summary.txt",
+        figures=directory("results/report/figures"),
+        tables=directory("results/report/tables"),
+    log:
+        "results/logs/write_report.log",
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("write_report"),
+        folder=subpath(output.page, parent=True),
+    shell:
+        "python $SCRIPTS/write_report.py --results results --config {input.config:q} --output {params.folder:q} "
+        "2>&1 | tee {log:q}"

@@ -1,0 +1,77 @@
+# Seeds: source code in, filtered functions out.
+# REQUIRES  installed Python code or a folder (corpora.*.source), results/benchmarks/*.jsonl
+# MAKES     results/corpora/{corpus}/functions/{part}.parquet  filtered/{part}.parquet
+#           seeds.parquet  rejected.parquet  funnel.json
+
+
+rule extract_functions:
+    """Extract the top-level functions with docstrings of one part of a corpus."""
+    input:
+        files=corpus_files,
+    output:
+        functions="results/corpora/{corpus}/functions/{part}.parquet",
+        funnel="results/corpora/{corpus}/functions/{part}.json",
+    log:
+        "results/logs/extract_functions/{corpus}/{part}.log",
+    benchmark:
+        "results/logs/extract_functions/{corpus}/{part}.benchmark.tsv"
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("extract_functions"),
+        source=lambda wildcards: corpus_source(wildcards.corpus),
+        python=PYTHON_VERSION,
+        parts=lambda wildcards: config["corpora"][wildcards.corpus]["parts"],
+    shell:
+        "python $SCRIPTS/extract_functions.py {params.source:q} --part {wildcards.part} --parts {params.parts} "
+        "--output {output.functions:q} --stats {output.funnel:q} 2>&1 | tee {log:q}"
+
+
+rule filter_functions:
+    """Drop functions that are no seeds, one at a time: no return value, type errors, and so on."""
+    input:
+        functions="results/corpora/{corpus}/functions/{part}.parquet",
+    output:
+        kept="results/corpora/{corpus}/filtered/{part}.parquet",
+        rejected="results/corpora/{corpus}/filtered/{part}.rejected.parquet",
+        funnel="results/corpora/{corpus}/filtered/{part}.json",
+    log:
+        "results/logs/filter_functions/{corpus}/{part}.log",
+    benchmark:
+        "results/logs/filter_functions/{corpus}/{part}.benchmark.tsv"
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("filter_functions"),
+        filters=lambda wildcards: json.dumps(config["corpora"][wildcards.corpus]["filters"]),
+    shell:
+        "python $SCRIPTS/filter_functions.py --input {input.functions:q} --filters {params.filters:q} "
+        "--kept {output.kept:q} --rejected {output.rejected:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
+
+
+rule select_seeds:
+    """Join the parts; drop duplicates, near-duplicates and functions of the run's own benchmarks."""
+    input:
+        kept=lambda wildcards: of_corpus("filtered/{part}.parquet", wildcards.corpus),
+        rejected=lambda wildcards: of_corpus("filtered/{part}.rejected.parquet", wildcards.corpus),
+        extracted=lambda wildcards: of_corpus("functions/{part}.json", wildcards.corpus),
+        filtered=lambda wildcards: of_corpus("filtered/{part}.json", wildcards.corpus),
+        benchmarks=BENCHMARK_FILES,
+    output:
+        seeds="results/corpora/{corpus}/seeds.parquet",
+        rejected="results/corpora/{corpus}/rejected.parquet",
+        funnel="results/corpora/{corpus}/funnel.json",
+    log:
+        "results/logs/select_seeds/{corpus}.log",
+    benchmark:
+        "results/logs/select_seeds/{corpus}.benchmark.tsv"
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("select_seeds"),
+        filters=lambda wildcards: json.dumps(config["corpora"][wildcards.corpus]["filters"]),
+    shell:
+        "python $SCRIPTS/select_seeds.py --kept {input.kept:q} --rejected {input.rejected:q} "
+        "--funnels {input.extracted:q} {input.filtered:q} --benchmarks {input.benchmarks:q} "
+        "--filters {params.filters:q} --seeds {output.seeds:q} --rejects {output.rejected:q} "
+        "--funnel {output.funnel:q} 2>&1 | tee {log:q}"

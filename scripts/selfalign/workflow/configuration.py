@@ -1,0 +1,186 @@
+"""The config, checked against its closed schema: every error at once, each with its key and what is allowed."""
+
+import copy
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+SCHEMA = "rules/schemas/config.schema.yaml"
+TABLES = ("corpora", "generations", "datasets", "models", "benchmarks")
+SOURCE_KEY = {"python-packages": "packages", "folder": "path"}
+
+
+def _properties_with_defaults(validator, properties, instance, schema):
+    """Validate properties after filling in defaults, and numbers such as 1e-5 that YAML reads as text."""
+    if isinstance(instance, dict):
+        for name, subschema in properties.items():
+            if "default" in subschema:
+                instance.setdefault(name, copy.deepcopy(subschema["default"]))
+            if subschema.get("type") == "number" and isinstance(instance.get(name), str):
+                try:
+                    instance[name] = float(instance[name])
+                except ValueError:
+                    continue  # stays text, so that the type check below reports it
+    yield from jsonschema.Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
+
+
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"properties": _properties_with_defaults})
+
+
+def load_schema(root: str | Path) -> dict:
+    """Read the schema of the repository at root."""
+    return yaml.safe_load(Path(root, SCHEMA).read_text(encoding="utf-8"))
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
+    path = ".".join(str(part) for part in error.absolute_path)
+    at = f"{path}: " if path else ""
+    if error.validator == "additionalProperties":
+        known = sorted(error.schema["properties"])
+        for name in sorted(set(error.instance) - set(known)):
+            yield f"{at}unknown key {name!r}; {_nearest(str(name), known)}Known keys: {', '.join(known)}"
+    elif error.validator == "required":
+        for name in error.validator_value:
+            if name not in error.instance:
+                yield f"{at}the key {name!r} is missing"
+    elif error.validator == "type":
+        wanted = error.validator_value
+        wanted = wanted if isinstance(wanted, str) else " or ".join(wanted)
+        yield f"{at}expected {wanted}, found {type(error.instance).__name__} {error.instance!r}"
+    elif error.validator == "enum":
+        known = [str(value) for value in error.validator_value]
+        near = _nearest(str(error.instance), known)
+        yield f"{at}{error.instance!r} is not allowed; {near}Allowed: {', '.join(known)}"
+    else:
+        yield f"{at}{error.message}"
+
+
+def _references(config: dict, root: Path) -> Iterator[str]:
+    """Yield what the schema cannot see: names that lead nowhere, entries of mixed kind, files that are not there."""
+
+    def known(table: str, name: str, at: str) -> Iterator[str]:
+        if name not in config[table]:
+            names = sorted(config[table])
+            yield f"{at}: {table} has no entry {name!r}; {_nearest(name, names)}Entries: {', '.join(names) or 'none'}"
+
+    def present(path: str, at: str) -> Iterator[str]:
+        if not Path(path).exists() and not (root / path).exists():
+            places = dict.fromkeys([str(Path.cwd()), str(root)])
+            yield f"{at}: {path} does not exist; looked in {' and '.join(places)}"
+
+    for name, corpus in config["corpora"].items():
+        source = corpus["source"]
+        wanted = SOURCE_KEY[source["kind"]]
+        if wanted not in source:
+            yield f"corpora.{name}.source: kind {source['kind']} needs the key {wanted!r}"
+        for key in set(SOURCE_KEY.values()) - {wanted}:
+            if key in source:
+                yield f"corpora.{name}.source.{key}: not used by kind {source['kind']}"
+        if source["kind"] == "folder" and "path" in source:
+            yield from present(source["path"], f"corpora.{name}.source.path")
+    for name, generation in config["generations"].items():
+        yield from known("corpora", generation["corpus"], f"generations.{name}.corpus")
+        yield from known("models", generation["generator"], f"generations.{name}.generator")
+        yield from present(generation["prompts"], f"generations.{name}.prompts")
+        if not any(generation["categories"].values()):
+            yield f"generations.{name}.categories: every weight is 0"
+    for name, dataset in config["datasets"].items():
+        yield from known("generations", dataset["generation"], f"datasets.{name}.generation")
+        if isinstance(dataset["size"], str):
+            other = dataset["size"].removeprefix("like:")
+            yield from known("datasets", other, f"datasets.{name}.size")
+    for name, model in config["models"].items():
+        at = f"models.{name}"
+        if ("pretrained" in model) == ("base" in model):
+            yield f"{at}: needs either 'pretrained' (a given model) or 'base' and 'dataset' (a trained one)"
+        elif "pretrained" in model:
+            for key in sorted({"dataset", "train"} & set(model)):
+                yield f"{at}.{key}: a pretrained model is not trained here; give it 'base' and 'dataset' instead"
+            path = model["pretrained"]
+            if path.startswith((".", "/", "resources/")) or path.count("/") > 1:  # a hub id is NAME or OWNER/NAME
+                yield from present(path, f"{at}.pretrained")
+        else:
+            yield from known("models", model["base"], f"{at}.base")
+            if "dataset" in model:
+                yield from known("datasets", model["dataset"], f"{at}.dataset")
+            else:
+                yield f"{at}: the key 'dataset' is missing"
+    for name, benchmark in config["benchmarks"].items():
+        yield from present(benchmark["path"], f"benchmarks.{name}.path")
+        if (benchmark["prompt"] == "few-shot") != (benchmark["prompts"] is not None):
+            yield f"benchmarks.{name}: 'prompts' belongs to 'prompt: few-shot', and that needs it"
+        elif benchmark["prompts"] is not None:
+            yield from present(benchmark["prompts"], f"benchmarks.{name}.prompts")
+    for number, cross in enumerate(config["evaluate"]):
+        for model in cross["models"]:
+            yield from known("models", model, f"evaluate.{number}.models")
+        for benchmark in cross["benchmarks"]:
+            yield from known("benchmarks", benchmark, f"evaluate.{number}.benchmarks")
+
+
+def _cycles(config: dict) -> Iterator[str]:
+    """Yield each artifact that would be made from itself."""
+
+    def sources(node: tuple[str, str]) -> list[tuple[str, str]]:
+        table, name = node
+        entry = config[table][name]
+        if table == "generations":
+            return [("models", entry["generator"])]
+        if table == "datasets":
+            like = [("datasets", entry["size"].removeprefix("like:"))] if isinstance(entry["size"], str) else []
+            return [("generations", entry["generation"]), *like]
+        return [("models", entry["base"]), ("datasets", entry["dataset"])] if "base" in entry else []
+
+    done: set[tuple[str, str]] = set()
+
+    def visit(node: tuple[str, str], way: tuple[tuple[str, str], ...]) -> Iterator[str]:
+        if node in way:
+            loop = [*way[way.index(node) :], node]
+            yield "an artifact is made from itself: " + " <- ".join(".".join(part) for part in loop)
+        elif node not in done:
+            for source in sources(node):
+                yield from visit(source, (*way, node))
+            done.add(node)
+
+    for table in ("generations", "datasets", "models"):
+        for name in config[table]:
+            yield from visit((table, name), ())
+
+
+def load_configuration(config: dict, root: str | Path) -> dict:
+    """Return the config with all defaults filled in.
+
+    Args:
+        config: The config as read from YAML and the command line.
+        root: The repository, which holds the schema; paths in the config may be relative to it.
+
+    Raises:
+        ValueError: the config is wrong; lists every error with the path of its key.
+    """
+    root = Path(root)
+    config = copy.deepcopy(config)
+    for model in config.get("models", {}).values() if isinstance(config.get("models"), dict) else ():
+        if isinstance(model, dict) and "base" in model:
+            model.setdefault("train", {})
+    errors = sorted(_Validator(load_schema(root)).iter_errors(config), key=lambda error: str(error.absolute_path))
+    lines = [line for error in errors for line in _explain(error)]
+    lines = lines or list(_references(config, root)) or list(_cycles(config))
+    if lines:
+        raise ValueError("the config is wrong:\n" + "\n".join(f"  {line}" for line in lines))
+    return config
+
+
+def scores_to_make(config: dict) -> list[tuple[str, str]]:
+    """Return every (model, benchmark) of the config's evaluate list once, in its order."""
+    crosses = (
+        (model, name) for cross in config["evaluate"] for model in cross["models"] for name in cross["benchmarks"]
+    )
+    return list(dict.fromkeys(crosses))

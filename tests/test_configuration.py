@@ -1,0 +1,105 @@
+"""The config: every default documented, every mistake one clear line."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from selfalign.workflow.configuration import load_configuration, load_schema, scores_to_make
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def config() -> dict:
+    return yaml.safe_load((ROOT / "tests/configs/small.yaml").read_text())
+
+
+def test_defaults_are_filled_in(config):
+    loaded = load_configuration(config, ROOT)
+    assert loaded["generations"]["self"]["temperature"] == 0.7
+    assert loaded["models"]["aligned"]["train"]["optimizer"] == "adafactor"
+    assert loaded["sandbox"]["cpu_s"] == 4
+    assert "train" not in loaded["models"]["base"]
+    assert load_configuration(loaded, ROOT) == loaded
+
+
+def test_paper_settings_are_the_defaults(config):
+    del config["generations"]["self"]["shots"], config["models"]["aligned"]["train"]
+    loaded = load_configuration(config, ROOT)
+    assert loaded["generations"]["self"]["shots"] == {"concepts": 8, "instruction": 8, "response": 1}
+    train = loaded["models"]["aligned"]["train"]
+    assert (train["learning_rate"], train["batch_size"], train["max_tokens"]) == (1e-5, 64, 1280)
+    assert (train["schedule"], train["warmup_ratio"], train["dropout"]) == ("linear", 0.05, 0)
+
+
+MISTAKES = [
+    # path of the key, wrong value (or "delete"), what the message must say
+    ("generations.self.temperatur", 0.5, "generations.self: unknown key 'temperatur'; did you mean 'temperature'?"),
+    ("corpus", {}, "unknown key 'corpus'; did you mean 'corpora'?"),
+    ("seed", "x", "seed: expected integer, found str 'x'"),
+    ("generations.self.temperature", "hot", "generations.self.temperature: expected number, found str 'hot'"),
+    ("generations.self.temperature", -1, "generations.self.temperature: -1 is less than the minimum of 0"),
+    ("generations.self.corpus", "stdlip", "generations.self.corpus: corpora has no entry 'stdlip'"),
+    ("generations.self.corpus", "delete", "generations.self: the key 'corpus' is missing"),
+    ("generations.self.prompts", "no/such.yaml", "generations.self.prompts: no/such.yaml does not exist"),
+    ("datasets.verified.select", "pased", "'pased' is not allowed; did you mean 'passed'?"),
+    ("datasets.random.size", "like:verifed", "datasets has no entry 'verifed'; did you mean 'verified'?"),
+    ("datasets.verified.size", "like:random", "an artifact is made from itself"),
+    ("generations.self.generator", "aligned", "an artifact is made from itself"),
+    ("models.base.pretrained", "./nowhere", "models.base.pretrained: ./nowhere does not exist"),
+    ("models.base.train", {}, "models.base.train: a pretrained model is not trained here"),
+    ("models.aligned.dataset", "delete", "models.aligned: the key 'dataset' is missing"),
+    ("corpora.packages.source", {"kind": "folder", "path": "no/corpus"}, "source.path: no/corpus does not exist"),
+    ("corpora.packages.source", {"kind": "folder"}, "kind folder needs the key 'path'"),
+    ("corpora.packages.filters.0.name", "return_value", "did you mean 'returns_value'?"),
+    ("evaluate.0.models", ["bas"], "evaluate.0.models: models has no entry 'bas'; did you mean 'base'?"),
+    ("benchmarks.demo.prompt", "few-shot", "benchmarks.demo: 'prompts' belongs to 'prompt: few-shot'"),
+    ("models", [1], "models: expected object, found list [1]"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), MISTAKES, ids=[f"{key}={value}" for key, value, _ in MISTAKES])
+def test_a_mistake_is_named(config, key, value, message):
+    *way, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    entry = config
+    for part in way:
+        entry = entry[part]
+    if value == "delete":
+        del entry[last]
+    else:
+        entry[last] = value
+    before = copy.deepcopy(config)
+    with pytest.raises(ValueError, match="the config is wrong") as caught:
+        load_configuration(config, ROOT)
+    assert message in str(caught.value)
+    assert config == before
+
+
+def test_numbers_that_yaml_reads_as_text(config):
+    config["models"]["aligned"]["train"] = {"learning_rate": "1e-4"}
+    assert load_configuration(config, ROOT)["models"]["aligned"]["train"]["learning_rate"] == 1e-4
+
+
+def test_scores_are_made_once():
+    crosses = [{"models": ["a", "b"], "benchmarks": ["x"]}, {"models": ["b"], "benchmarks": ["x", "y"]}]
+    assert scores_to_make({"evaluate": crosses}) == [("a", "x"), ("b", "x"), ("b", "y")]
+
+
+def _keys(schema: dict, path: str = ""):
+    for name, subschema in schema.get("properties", {}).items():
+        yield f"{path}.{name}", subschema
+        yield from _keys(subschema, f"{path}.{name}")
+    for name, subschema in schema.get("$defs", {}).items():
+        yield from _keys(subschema, f"{path}.{name}")
+    if "items" in schema:
+        yield from _keys(schema["items"], f"{path}.items")
+
+
+def test_every_key_is_described_and_every_object_closed():
+    schema = load_schema(ROOT)
+    keys = dict(_keys(schema))
+    assert len(keys) > 60
+    assert [key for key, subschema in keys.items() if "description" not in subschema] == []
+    objects = [key for key, subschema in keys.items() if "properties" in subschema and "$ref" not in subschema]
+    assert [key for key in objects if keys[key].get("additionalProperties") is not False] == []

@@ -1,0 +1,178 @@
+"""The workflow around the stages: code versions, the run lock, names, and plain commands."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from selfalign.workflow.code_version import code_version
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
+
+EDITS = [
+    # file, text to replace, by what, whether behaviour may change
+    ("stage.py", "return helper.double(2)", "return helper.double(3)", True),
+    ("room/helper.py", "value * 2", "value + value", True),
+    ("room/deep.py", "FACTOR = 2", "FACTOR = 4", True),
+    ("stage.py", "# a comment", "# another comment", False),
+    ("stage.py", '"""Say what it does."""', '"""Say it better."""', False),
+    ("room/helper.py", "value * 2", "(value   *  2)", False),
+    ("room/unused.py", "x = 1", "x = 2", False),
+]
+
+
+@pytest.mark.parametrize(("file", "old", "new", "changes"), EDITS)
+def test_code_version_follows_behaviour(tmp_path, file, old, new, changes):
+    sources = {
+        "stage.py": 'from room import helper\n\ndef main():\n    """Say what it does."""\n'
+        "    return helper.double(2)  # a comment\n",
+        "room/__init__.py": "",
+        "room/helper.py": "from .deep import FACTOR\n\ndef double(value):\n    return value * 2\n",
+        "room/deep.py": "FACTOR = 2\n",
+        "room/unused.py": "x = 1\n",
+    }
+    versions = []
+    for number, edit in enumerate([None, (old, new)]):
+        root = tmp_path / str(number)
+        for name, text in sources.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.replace(*edit) if edit and name == file else text)
+        versions.append(code_version(root / "stage.py", root))
+    assert (versions[0] != versions[1]) == changes
+
+
+def test_run_lock_refuses_a_second_run_and_dies_with_its_holder(tmp_path):
+    hold = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
+    hold += "from selfalign.workflow.run_lock import hold_run_lock\nhold_run_lock()\nprint('held', flush=True)\n"
+    first = subprocess.Popen([sys.executable, "-c", hold + "input()"], cwd=tmp_path, stdin=-1, stdout=-1, text=True)
+    assert first.stdout.readline() == "held\n"
+    second = subprocess.run([sys.executable, "-c", hold], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert second.returncode != 0
+    assert f"another run (process {first.pid}) is working in" in second.stderr
+    first.kill()
+    first.wait()
+    third = subprocess.run([sys.executable, "-c", hold], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert third.stdout == "held\n"
+
+
+def test_a_rule_its_script_and_its_log_share_a_name():
+    rules = {}
+    for file in (ROOT / "rules").glob("*.smk"):
+        for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", file.read_text(), re.MULTILINE | re.DOTALL):
+            rules[name] = body
+    for name, body in rules.items():
+        assert f"$SCRIPTS/{name}.py" in body, name
+        assert f"results/logs/{name}" in body, name
+        assert body.lstrip().startswith('"""'), name
+        assert "conda:" in body, name
+    plain = {"verify_programs", "make_demo_benchmark"}  # commands that people call, not rules
+    assert set(rules) | plain == set(SCRIPTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_are_commands_that_shadow_nothing(script):
+    assert script not in sys.stdlib_module_names
+    tree = ast.parse((ROOT / f"scripts/{script}.py").read_text())
+    assert ast.get_docstring(tree)
+    result = subprocess.run(
+        [sys.executable, ROOT / f"scripts/{script}.py", "--help"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "usage:" in result.stdout
+
+
+ROOMS = {
+    # room: the rooms of ours that it may import; anything else is an error
+    "records": set(),
+    "prompts": {"records"},
+    "matching": {"records"},
+    "engines": {"records"},
+    "sandbox": {"records", "prompts"},
+    "workflow": {"records"},
+    "seeds": {"records", "matching"},
+    "generation": {"records", "prompts", "engines"},
+    "selection": {"records", "matching", "prompts"},
+    "training": {"records", "prompts", "engines"},
+    "benchmarks": {"records", "prompts", "engines", "sandbox"},
+    "reporting": {"records", "benchmarks"},
+    "demo": {"records", "prompts", "engines", "sandbox"},
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_arrows_between_rooms(room):
+    assert {path.parent.name for path in (ROOT / "scripts/selfalign").glob("*/__init__.py")} == set(ROOMS)
+    for path in (ROOT / "scripts/selfalign" / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                modules = [node.module]
+            assert not any(module.split(".")[0] == "snakemake" for module in modules), path
+            entered = {module.split(".")[1] for module in modules if module.startswith("selfalign.")}
+            assert entered <= ROOMS[room] | {room}, f"{path} imports {entered - ROOMS[room] - {room}}"
+
+
+def snakemake(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_lint_has_nothing_to_say():
+    result = snakemake("--lint")
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_every_recipe_gives_a_plan(tmp_path):
+    recipes = sorted((ROOT / "recipes").glob("*.yaml"))
+    assert recipes
+    for recipe in recipes:
+        result = snakemake(
+            "-n", "-s", str(ROOT / "Snakefile"), "--configfile", str(recipe), "--directory", str(tmp_path)
+        )
+        assert result.returncode == 0, f"{recipe}: {result.stdout}{result.stderr}"
+        assert "write_report" in result.stdout + result.stderr
+
+
+def test_a_wrong_config_is_one_clear_error(tmp_path):
+    result = snakemake("-n", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "--config", "sead=1")
+    assert result.returncode == 1
+    assert "unknown key 'sead'; did you mean 'seed'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_setup_says_what_to_install_when_it_may_not(tmp_path):
+    """Run the installer as an ordinary user with neither bubblewrap nor pip's bootstrap in reach."""
+    tools = ["bash", "dirname", "apt-get"]
+    for tool in tools:
+        (tmp_path / tool).symlink_to(shutil.which(tool) or "/bin/true")
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/bash\nexit 1\n")
+    python.chmod(0o755)
+    shutil.copytree(ROOT / "envs", tmp_path / "repo/envs")
+    for path in (tmp_path, tmp_path / "repo", tmp_path / "repo/envs"):
+        path.chmod(0o755)
+    for folder in tmp_path.parents[:3]:
+        folder.chmod(0o755)
+    identity = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    result = subprocess.run(
+        [tmp_path / "bash", tmp_path / "repo/envs/install.sh"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        **identity,
+    )
+    assert result.returncode == 1
+    assert "sudo apt-get install bubblewrap python3-venv" in result.stderr
