@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from selfalign.workflow.configuration import load_configuration, load_schema, scores_to_make
 
 ROOT = Path(__file__).parent.parent

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from selfalign.workflow.code_version import code_version
 
 ROOT = Path(__file__).parent.parent

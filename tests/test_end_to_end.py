@@ -1,0 +1,264 @@
+"""The whole workflow on a small config: what it makes, what reruns, what a kill or bad input does."""
+
+import hashlib
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, SMALL, run_and_kill, run_workflow, workflow_command
+
+pytestmark = pytest.mark.end_to_end
+
+SHARDS = ("00000", "00001")
+STAGES = [
+    "extract_functions",
+    "filter_functions",
+    "select_seeds",
+    "generate_concepts",
+    "generate_instructions",
+    "generate_responses",
+    "verify_responses",
+    "select_pairs",
+    "train_model",
+    "complete_benchmark",
+    "verify_completions",
+    "write_report",
+]
+
+
+def expected_files() -> set[str]:
+    files = {"run_config.yaml", "provenance.json", "sandbox.json", "benchmarks/demo.jsonl"}
+    files |= {f"corpora/packages/{name}" for name in ("seeds.parquet", "rejected.parquet", "funnel.json")}
+    for part in SHARDS:
+        files |= {f"corpora/packages/functions/{part}.{suffix}" for suffix in ("parquet", "json")}
+        files |= {f"corpora/packages/filtered/{part}.{suffix}" for suffix in ("parquet", "rejected.parquet", "json")}
+        for kind in ("concepts", "instructions", "responses", "verdicts"):
+            files |= {f"generations/self/{kind}/{part}.{suffix}" for suffix in ("jsonl", "json")}
+    for dataset in ("verified", "random"):
+        names = ("pairs.jsonl", "preferences.jsonl", "rejected.jsonl", "funnel.json", "README.md")
+        files |= {f"datasets/{dataset}/{name}" for name in names}
+    files.add("models/base/model.json")
+    for model in ("aligned", "control"):
+        names = ("model.json", "training_log.jsonl", "training_stats.json", "README.md", "config.json")
+        names += ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+        files |= {f"models/{model}/{name}" for name in (*names, "generation_config.json")}
+    for model in ("base", "aligned", "control"):
+        names = ("completions.jsonl", "completions.json", "verdicts.jsonl", "verdicts.json", "scores.json")
+        files |= {f"scores/{model}/demo/{name}" for name in names}
+    return files
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_exact_set_of_files(small_run):
+    results = small_run / "results"
+    found = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
+    found = {name for name in found if not name.startswith(("logs/", "report/"))}
+    assert found == expected_files()
+    assert {path.name for path in (results / "report").iterdir()} == {"index.html", "summary.txt", "figures", "tables"}
+
+
+def test_the_screen_shows_progress_and_ends_with_the_table(small_run):
+    screen = (small_run / "screen.txt").read_text()
+    for stage in ("concepts", "instructions", "responses", "verdicts"):
+        assert re.search(rf"\[{stage}/self/0000[01]\] [\d,]+/[\d,]+ \w+, [\d.,]+/s, ", screen), stage
+    summary = (small_run / "results/report/summary.txt").read_text()
+    assert summary.strip() in screen
+    assert "results/report/index.html" in summary
+
+
+def test_every_pair_leads_back_to_its_source(small_run):
+    generation = small_run / "results/generations/self"
+    verdicts = {row["id"]: row for shard in SHARDS for row in rows(generation / f"verdicts/{shard}.jsonl")}
+    responses = {row["id"]: row for shard in SHARDS for row in rows(generation / f"responses/{shard}.jsonl")}
+    pairs = rows(small_run / "results/datasets/verified/pairs.jsonl")
+    assert pairs
+    for pair in pairs:
+        assert verdicts[pair["id"]]["verdict"] == "passed"
+        assert verdicts[pair["id"]]["assertions"] > 0
+        assert responses[pair["id"]]["parent"] == pair["instruction_id"]
+        assert pair["instruction_id"].startswith(pair["concepts_id"])
+        assert pair["concepts_id"].startswith(pair["seed_id"])
+        assert pair["package"] == "networkx"
+        assert pair["path"].endswith(".py")
+        assert pair["licence"]
+
+
+def test_every_response_is_accounted_for(small_run):
+    generation = small_run / "results/generations/self"
+    for shard in SHARDS:
+        responses = rows(generation / f"responses/{shard}.jsonl")
+        verdicts = {row["id"] for row in rows(generation / f"verdicts/{shard}.jsonl")}
+        assert {row["id"] for row in responses if row["drop"] is None} == verdicts
+    for dataset in ("verified", "random"):
+        folder = small_run / "results/datasets" / dataset
+        stages = json.loads((folder / "funnel.json").read_text())["stages"]
+        for before, after in itertools.pairwise(stages):
+            assert after["input"] == before["kept"]
+        assert all(stage["input"] == stage["kept"] + sum(stage["dropped"].values()) for stage in stages)
+        assert stages[-1]["kept"] == len(rows(folder / "pairs.jsonl"))
+
+
+def test_a_second_run_does_nothing(small_run):
+    result = run_workflow(small_run)
+    assert result.returncode == 0, result.stderr
+    assert "Nothing to be done" in result.stdout + result.stderr
+
+
+def planned(folder: Path, *, root: Path = ROOT, config: Path = SMALL) -> set[str]:
+    """Return the rules that a run would run."""
+    result = run_workflow(folder, "-n", root=root, config=config)
+    text = result.stdout + result.stderr
+    assert result.returncode == 0, text
+    table = re.search(r"^job +count\n[- ]+\n(.*?)^total", text, re.MULTILINE | re.DOTALL)
+    return {line.split()[0] for line in table[1].splitlines()} - {"all"} if table else set()
+
+
+REPORT = {"record_run", "write_report"}
+SCORES = {"complete_benchmark", "verify_completions", "score_benchmark"} | REPORT
+TRAIN = {"train_model"} | SCORES
+PAIRS = {"select_pairs"} | TRAIN
+VERDICTS = {"verify_responses"} | PAIRS
+RESPONSES = {"generate_responses"} | VERDICTS
+INSTRUCTIONS = {"generate_instructions"} | RESPONSES
+CONCEPTS = {"generate_concepts"} | INSTRUCTIONS
+SEEDS = {"select_seeds"} | CONCEPTS
+FUNCTIONS = {"filter_functions"} | SEEDS
+
+SETTINGS = [
+    ("run", "other", REPORT),
+    ("corpora.packages.filters.2.max_lines", 10, FUNCTIONS),
+    ("generations.self.max_tokens.concepts", 24, CONCEPTS),
+    ("generations.self.categories", {"class": 1}, INSTRUCTIONS),
+    ("generations.self.samples.response", 3, RESPONSES),
+    ("generations.self.temperature", 0.5, CONCEPTS),
+    ("sandbox", {"cpu_s": 3}, VERDICTS),
+    ("datasets.verified.max_instruction_words", 150, PAIRS),
+    ("models.aligned.train", {"learning_rate": 2e-3}, TRAIN),
+    ("benchmarks.demo.max_tokens", 128, SCORES),
+    ("engine.batch_size", 16, CONCEPTS),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "rules"), SETTINGS, ids=[key for key, _, _ in SETTINGS])
+def test_a_setting_reruns_what_depends_on_it(small_run, small_config, tmp_path, key, value, rules):
+    *way, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    entry = small_config
+    for part in way:
+        entry = entry[part]
+    entry[last] = value
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(small_config, sort_keys=False))
+    assert planned(small_run, config=config) == rules
+
+
+EDITED = [
+    ("scripts/selfalign/selection/__init__.py", "\nEDITED = True\n", PAIRS),
+    ("scripts/selfalign/training/__init__.py", "\nEDITED = True\n", TRAIN),
+    ("scripts/selfalign/reporting/__init__.py", "\nEDITED = True\n", {"write_report"}),
+    ("scripts/selfalign/sandbox/__init__.py", "\n# a comment\n", set()),
+]
+
+
+@pytest.mark.parametrize(("file", "text", "rules"), EDITED, ids=[file for file, _, _ in EDITED])
+def test_an_edited_module_reruns_what_imports_it(small_run, tmp_path, file, text, rules):
+    root = tmp_path / "moved"  # the same code at another place: that alone must rerun nothing
+    for name in ("scripts", "rules", "envs", "profiles", "resources"):
+        shutil.copytree(ROOT / name, root / name)
+    shutil.copy(ROOT / "Snakefile", root)
+    with open(root / file, "a") as module:
+        module.write(text)
+    assert planned(small_run, root=root) == rules
+
+
+def final_files(folder: Path) -> dict[str, str]:
+    """Return the digest of every final file in which no wall time is recorded."""
+    results = folder / "results"
+    timed = re.compile(
+        r"logs/|report/|provenance\.json|sandbox\.json|training_stats\.json|/verdicts|"
+        r"/(concepts|instructions|responses)/\d+\.json$|completions\.json$"
+    )
+    digests = {}
+    for path in sorted(results.rglob("*")):
+        name = str(path.relative_to(results))
+        if path.is_file() and not timed.search(name):
+            digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in sorted(results.rglob("verdicts*/*.jsonl")) + sorted(results.rglob("verdicts.jsonl")):
+        untimed = [{key: row[key] for key in ("id", "verdict", "detail", "assertions")} for row in rows(path)]
+        digests[str(path.relative_to(results))] = hashlib.sha256(json.dumps(untimed).encode()).hexdigest()
+    return digests
+
+
+def test_killed_in_every_stage_the_files_are_the_same(small_run, tmp_path):
+    killed = []
+    for stage in STAGES:
+        log = tmp_path / "results/logs" / stage
+        seen: list[float] = []
+
+        def stop(log=log, seen=seen) -> bool:
+            if not seen and log.exists() and any(path.is_file() for path in log.rglob("*")):
+                seen.append(time.monotonic())
+            return bool(seen) and time.monotonic() > seen[0] + 0.7
+
+        if (tmp_path / "results/logs" / f"{stage}.log").exists():
+            continue
+        if run_and_kill(tmp_path, stop):
+            killed.append(stage)
+    result = run_workflow(tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(killed) >= len(STAGES) - 3, killed  # a stage shorter than 0.7 s may end before the kill
+    assert final_files(tmp_path) == final_files(small_run)
+    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_missing_bubblewrap_is_one_clear_error(tmp_path):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("bash", "tee", "sh", "env", "git", "uname"):
+        if place := shutil.which(tool):
+            (tools / tool).symlink_to(place)
+    command = workflow_command(tmp_path, "results/sandbox.json")
+    result = subprocess.run(
+        command, cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0
+    errors = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "apt-get install bubblewrap" in errors[0]
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(small_run, tmp_path):
+    """Fill a small file system under results/ and run again when there is space."""
+    mounted = tmp_path / "full"
+    mounted.mkdir()
+    script = (
+        f"mount -t tmpfs -o size=1m tmpfs {mounted} && cd {mounted} && "
+        f"head -c 1000000 /dev/zero > filler && mkdir -p results && "
+        f"$PYTHON $ROOT/scripts/prepare_benchmark.py --kind demo --path $ROOT/resources/demo/benchmark.jsonl "
+        f"--output results/benchmarks/demo.jsonl; code=$?; ls -A results/benchmarks; rm filler; "
+        f"$PYTHON $ROOT/scripts/prepare_benchmark.py --kind demo --path $ROOT/resources/demo/benchmark.jsonl "
+        f"--output results/benchmarks/demo.jsonl && wc -l < results/benchmarks/demo.jsonl; exit $code"
+    )
+    result = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script],
+        env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "ROOT": str(ROOT), "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1, result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "No space left on device" in errors[0]
+    tasks = len((ROOT / "resources/demo/benchmark.jsonl").read_text().splitlines())
+    assert result.stdout.split() == [str(tasks)]  # nothing half-written was left, and the second try made it all
