@@ -182,9 +182,8 @@ def _download(name: str, revision: str | None, *, local_files_only: bool = False
         ValueError: unknown model, no access or hub out of reach; names the id and the fix.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    import httpx
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     patterns = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
     try:
@@ -206,11 +205,12 @@ def _download(name: str, revision: str | None, *, local_files_only: bool = False
         raise ValueError(
             f"model {name!r}: the hub has no such model; check the spelling, or set HF_TOKEN for a private one"
         ) from error
-    except (HfHubHTTPError, HFValidationError, httpx.HTTPError, OSError) as error:
+    except (OSError, HFValidationError) as error:
         offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
+        reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(
             f"model {name!r}: not in the local cache {constants.HF_HUB_CACHE}, and the hub cannot be reached{offline}: "
-            f"{str(error).splitlines()[0]}. Download it where there is a network (hf download {name}) and set HF_HOME "
+            f"{reason}. Download it where there is a network (hf download {name}) and set HF_HOME "
             "to that cache, or give a folder"
         ) from error
     return Path(folder)

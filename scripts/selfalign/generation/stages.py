@@ -1,0 +1,179 @@
+"""What the three stages have in common: few-shot sets, requests, rows that survive a kill, stats."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+from selfalign.engines.models import read_model
+from selfalign.engines.port import TOO_LONG, Completion, Request, Usage, load_settings, open_engine
+from selfalign.engines.resumable import Clock, complete_rows, engine_stats
+from selfalign.prompts.documents import STOP, PromptSet, load_prompts, render_document, shot_example
+from selfalign.records.commands import derive_seed
+from selfalign.records.files import SideFile, digest, file_digest, write_json, write_jsonl
+from selfalign.records.rows import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Options that the three commands share; named as on the command line.
+
+    Attributes:
+        model: Path of the generator's `model.json`.
+        engine: Engine settings as JSON.
+        prompts: Prompt file with headers and worked examples.
+        shots: Worked examples in each prompt.
+        shot_sets: How many different sets of them the run uses; few let the engine reuse what it read.
+        temperature: 0 is greedy.
+        top_p: Nucleus that is sampled from.
+        max_tokens: Limit of each completion.
+        samples: Completions of each input row.
+        run_seed: The config's seed.
+        label: For progress lines.
+        output: JSON lines to write.
+        stats: JSON to write.
+    """
+
+    model: Path
+    engine: str
+    prompts: Path
+    shots: int
+    shot_sets: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    samples: int
+    run_seed: int
+    label: str
+    output: Path
+    stats: Path
+
+    def __post_init__(self):
+        for name in ("shots", "shot_sets", "max_tokens", "samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1")
+        if self.temperature < 0 or not 0 < self.top_p <= 1:
+            raise ValueError("--temperature must be at least 0, --top-p above 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A rendered prompt: `shared` of its characters are header and worked examples with the ids `shots`."""
+
+    text: str
+    shared: int
+    shots: list[str]
+
+
+class FewShot:
+    """Renders prompts of one document kind over a fixed number of seeded, ordered sets of worked examples."""
+
+    def __init__(self, kind: str, prompts: PromptSet, settings: Settings):
+        if settings.shots > len(prompts.shots):
+            raise ValueError(f"--shots is {settings.shots}, but {settings.prompts} has {len(prompts.shots)} examples")
+        self.header = prompts.headers[kind]
+        self.kind, self.run_seed = kind, settings.run_seed
+        self.sets = [
+            Random(derive_seed(settings.run_seed, "shots", kind, number)).sample(prompts.shots, settings.shots)
+            for number in range(settings.shot_sets)
+        ]
+
+    def render(self, row_id: str, example: str) -> Prompt:
+        """Render the row's open example behind the worked examples of the set that its id selects."""
+        shots = self.sets[derive_seed(self.run_seed, "shot set", self.kind, row_id) % len(self.sets)]
+        examples = [shot_example(self.kind, shot) for shot in shots]
+        return Prompt(
+            text=render_document(self.header, [*examples, example]),
+            shared=len(render_document(self.header, examples)),
+            shots=[shot.id for shot in shots],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One prompt of a stage.
+
+    Attributes:
+        parent: Id of the input row.
+        ids: Ids of the rows to make, one per sample.
+        example: The open example.
+        make: Builds the row from what all stages fill in (id, parent, shots, seed, finish_reason), the text, and a
+            drop reason that holds whatever the text says, or None.
+    """
+
+    parent: str
+    ids: list[str]
+    example: str
+    make: Callable[[dict, str, str | None], Row]
+
+
+def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: Settings) -> None:
+    """Complete all jobs and write rows and stats.
+
+    Args:
+        stage: Name of the stage: concepts, instructions or responses.
+        kind: Document kind in the prompt file.
+        jobs: In the order in which their rows are written.
+        inputs: What else the rows depend on, for the side file's key.
+        settings: The command's options.
+    """
+    clock = Clock.start()
+    engine_settings = load_settings(settings.engine)
+    few_shot = FewShot(kind, load_prompts(settings.prompts), settings)
+    by_id: dict[str, tuple[Job, list[str]]] = {}
+    requests = []
+    for job in jobs:
+        prompt = few_shot.render(job.parent, job.example)
+        request = Request(
+            id=job.ids[0],
+            prompt=prompt.text,
+            n=len(job.ids),
+            max_tokens=settings.max_tokens,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            stop=tuple(STOP[kind]),
+            seeds=tuple(derive_seed(settings.run_seed, stage, row_id) for row_id in job.ids),
+            shared=prompt.shared,
+        )
+        requests.append(request)
+        by_id[request.id] = (job, prompt.shots)
+    seeds = {request.id: request.seeds for request in requests}
+
+    def to_row(completion: Completion) -> dict:
+        job, shots = by_id[completion.id]
+        common = {
+            "id": job.ids[completion.k],
+            "parent": job.parent,
+            "shots": shots,
+            "seed": seeds[completion.id][completion.k],
+            "finish_reason": completion.finish_reason,
+        }
+        drop = {"stop": None, TOO_LONG: TOO_LONG}.get(completion.finish_reason, completion.finish_reason)
+        return job.make(common, completion.text, drop).dump()
+
+    options = {name: value for name, value in asdict(settings).items() if name not in ("label", "output", "stats")}
+    options |= {
+        "model": read_model(settings.model).digest,
+        "prompts": file_digest(settings.prompts),
+        "engine": engine_settings.identity(),
+    }
+    side = SideFile(settings.output, digest(stage, inputs, options))
+    rows, usage = {}, Usage()
+    if requests:
+        engine = open_engine(settings.model, engine_settings)
+        rows = complete_rows(engine, requests, side, lambda key, k: by_id[key][0].ids[k], to_row, settings.label)
+        usage = engine.usage
+    write_jsonl(settings.output, rows.values())
+    drops = Counter(row["drop"] for row in rows.values() if row["drop"])
+    write_json(
+        settings.stats,
+        {
+            "stage": stage,
+            "label": settings.label,
+            "rows": len(rows),
+            "dropped": dict(sorted(drops.items())),
+            **engine_stats(usage, clock, engine_settings.kind),
+        },
+    )
+    side.discard()
