@@ -34,7 +34,7 @@ def load_settings(kind: type[SettingsType], text: str, where: str) -> SettingsTy
             raise ValueError(f"{where}: unknown setting {name!r}; {hint}")
         if not _fits(value, hints[name]):
             raise ValueError(f"{where}: {name} is {value!r}, which is not {_describe(hints[name])}")
-        if get_origin(hints[name]) is tuple:
+        if isinstance(value, list):
             values[name] = tuple(value)
     try:
         return kind(**values)

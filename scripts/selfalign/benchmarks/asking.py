@@ -1,0 +1,120 @@
+"""How a model is asked to solve a task: by chat, with worked examples, or with code to complete."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from selfalign.benchmarks.tasks import Task
+from selfalign.engines.models import Model
+from selfalign.prompts.chat import chat_prompt
+from selfalign.prompts.documents import NEXT_EXAMPLE, load_prompts, render_document, response_example, shot_example
+from selfalign.records.commands import derive_seed
+
+CHAT_STOP = ("### Instruction",)  # a model that was never aligned goes on with a task of its own
+FEW_SHOT_STOP = ("</response>", NEXT_EXAMPLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskSettings:
+    """How a benchmark is asked.
+
+    Attributes:
+        prompt: chat (the instruction alone, through the aligned models' chat template), few-shot (a response document
+            with worked examples) or completion (the task's code, to go on with).
+        prompts: few-shot: the prompt file.
+        shots: few-shot: worked examples in one prompt.
+        shot_sets: few-shot: different sets of them; a task's id picks its set.
+        system_prompt: chat: in place of the template's own.
+        own_template: chat: ask a model that has a chat template through it. Without, every model gets our text, which
+            is that of the models we train: for base models whose tokenizer happens to have a template.
+        samples: Completions per task.
+        temperature: 0 is greedy.
+        top_p: Mass of the nucleus that is sampled from.
+        max_tokens: Limit of one completion, in tokens.
+        stop: Strings that end a completion; None is what the way of asking needs.
+    """
+
+    prompt: Literal["chat", "few-shot", "completion"] = "chat"
+    prompts: str | None = None
+    shots: int = 1
+    shot_sets: int = 4
+    system_prompt: str | None = None
+    own_template: bool = True
+    samples: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    stop: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        for name in ("shots", "shot_sets", "samples", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be 1 or more")
+        if self.temperature < 0:
+            raise ValueError(f"temperature is {self.temperature}; it has to be 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; it has to be above 0 and at most 1")
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"{self.samples} samples at temperature 0 are the same; raise temperature or take 1")
+        if (self.prompt == "few-shot") != (self.prompts is not None):
+            raise ValueError("prompts names a prompt file for few-shot, and for nothing else")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a model gets for one task; the first `shared` characters are those of other tasks, too."""
+
+    prompt: str
+    stop: tuple[str, ...]
+    shared: int = 0
+
+
+def asker(settings: AskSettings, model: Model, *, benchmark: str, run_seed: int) -> Callable[[Task], Question]:
+    """Return the function that turns tasks into questions for a model.
+
+    Raises:
+        ValueError: the prompt file has too few examples, or a task has no code to complete.
+    """
+    if settings.prompt == "chat":
+        tokenizer = None
+        if model.chat_template and settings.own_template:
+            from transformers import AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained(model.folder())
+
+        def by_chat(task: Task) -> Question:
+            prompt = chat_prompt(task.instruction, tokenizer=tokenizer, system=settings.system_prompt)
+            return Question(prompt=prompt, stop=CHAT_STOP if settings.stop is None else settings.stop)
+
+        return by_chat
+
+    if settings.prompt == "few-shot":
+        prompts = load_prompts(settings.prompts)
+        if len(prompts.shots) < settings.shots:
+            raise ValueError(
+                f"{settings.prompts}: {len(prompts.shots)} examples, fewer than the {settings.shots} shots"
+            )
+        sets = [
+            random.Random(derive_seed(run_seed, benchmark, "shots", number)).sample(prompts.shots, settings.shots)
+            for number in range(settings.shot_sets)
+        ]
+
+        def few_shot(task: Task) -> Question:
+            shots = sets[derive_seed(run_seed, benchmark, "shot set", task.id) % len(sets)]
+            examples = [shot_example("response", shot) for shot in shots]
+            header = prompts.headers["response"]
+            return Question(
+                prompt=render_document(header, [*examples, response_example(task.instruction)]),
+                stop=FEW_SHOT_STOP if settings.stop is None else settings.stop,
+                shared=len(render_document(header, examples)),
+            )
+
+        return few_shot
+
+    def completion(task: Task) -> Question:
+        if task.prompt is None:
+            raise ValueError(f"{task.id} has no code to complete; ask {benchmark} by chat or few-shot")
+        return Question(prompt=task.prompt, stop=tuple(task.stop) if settings.stop is None else settings.stop)
+
+    return completion

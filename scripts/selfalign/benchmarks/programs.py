@@ -1,0 +1,89 @@
+"""From a model's text to a complete program: the code in the text, what it builds on, and the tests."""
+
+import ast
+import re
+from dataclasses import dataclass
+
+from selfalign.benchmarks.tasks import Task
+from selfalign.prompts.documents import code_blocks
+from selfalign.records.rows import Row
+
+NO_CODE = "no code"
+ANY_FENCE = re.compile(r"^```[^\n]*\n(.*?)(?:^```|\Z)", re.MULTILINE | re.DOTALL)
+CODE_START = re.compile(r"^(?:def|class|import|from|async def) |^@", re.MULTILINE)
+FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(Row):
+    """One completion of a benchmark task.
+
+    Attributes:
+        task: Id of the task.
+        k: Sample number, from 0.
+        program: Complete code with the tests; empty for a dropped row.
+        drop: None, or the reason why there is nothing to run. It counts as a failure.
+    """
+
+    task: str
+    k: int
+    text: str
+    finish_reason: str
+    program: str
+    drop: str | None
+
+
+def find_code(text: str) -> str:
+    """Return the Python code in an answer, "" when there is none.
+
+    Fenced python blocks, the last one closed or not; else blocks of an unnamed language; else the part of the text
+    that starts like code and parses.
+    """
+    if code := code_blocks(text):
+        return code
+    if blocks := ANY_FENCE.findall(text):
+        return "\n".join(block.rstrip() + "\n" for block in blocks)
+    start = CODE_START.search(text)
+    if not start:
+        return ""
+    lines = text[start.start() :].splitlines()
+    for end in range(len(lines), 0, -1):  # prose may follow the code
+        code = "\n".join(lines[:end]) + "\n"
+        try:
+            ast.parse(code)
+        except (SyntaxError, ValueError):
+            continue
+        return code
+    return ""
+
+
+def code_before(prompt: str, entry_point: str) -> str:
+    """Return what stands in the code to complete before the function itself: imports and helpers.
+
+    An answer in words may leave them out, and the tests use some of them.
+    """
+    for node in ast.parse(prompt).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == entry_point:
+            return "".join(prompt.splitlines(keepends=True)[: node.lineno - 1])
+    return ""
+
+
+def build_program(task: Task, text: str, *, completes_prompt: bool) -> tuple[str, str | None]:
+    """Return the program of an answer and None, or "" and the drop reason.
+
+    Args:
+        completes_prompt: The text goes on where the task's code ends; otherwise it is an answer with code in it.
+    """
+    if completes_prompt:
+        code = f"{task.prompt}{text}"
+        if not text.strip():
+            return "", NO_CODE
+    else:
+        code = find_code(text)
+        if not code.strip():
+            return "", NO_CODE
+        if task.prompt is not None:
+            code = f"{code_before(task.prompt, task.entry_point)}\n{code}"
+        # Such an import has to be the first statement, and another block or the imports above may have come first.
+        code = "".join(dict.fromkeys(FUTURE.findall(code))) + FUTURE.sub("", code)
+    return f"{code.rstrip()}\n\n\n{task.tests.strip()}\n", None
