@@ -8,9 +8,10 @@ import ast
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 
 from selfalign.records.rows import Function
+from selfalign.records.settings import load_settings
 from selfalign.seeds.type_check import TypeChecker
 
 Reasons = list[str | None]  # for each row None (kept) or the reason why it is dropped
@@ -127,27 +128,12 @@ def _has_argument(code: str) -> bool:
 def _build(position: int, item: object) -> tuple[str, object]:
     where = f"filters, entry {position}"
     known = ROW_FILTERS | CORPUS_FILTERS
-    if not isinstance(item, dict) or item.get("name") not in known:
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str) or item["name"] not in known:
         name = item.get("name") if isinstance(item, dict) else item
         raise ValueError(f"{where}: unknown filter {name!r}; the filters are {', '.join(known)}")
     kind = known[item["name"]]
-    allowed = {field.name: field for field in fields(kind)}
-    settings = {}
-    for key, value in item.items():
-        if key == "name":
-            continue
-        if key not in allowed:
-            names = ", ".join(allowed) or "none"
-            raise ValueError(f"{where}: {item['name']} has no setting {key!r}; its settings: {names}")
-        default = allowed[key].default
-        assert default is not MISSING
-        accepted = {int: (int,), float: (int, float), str: (str,), tuple: (list, tuple)}[type(default)]
-        if not isinstance(value, accepted) or isinstance(value, bool):
-            raise ValueError(
-                f"{where}: {item['name']}.{key} is {value!r}; expected the type of its default, {default!r}"
-            )
-        settings[key] = tuple(value) if isinstance(default, tuple) else value
-    return item["name"], kind(**settings)
+    settings = {key: value for key, value in item.items() if key != "name"}
+    return item["name"], load_settings(kind, json.dumps(settings), f"{where}, {item['name']}")
 
 
 def parse_filters(text: str) -> tuple[list[tuple[str, object]], list[tuple[str, object]]]:

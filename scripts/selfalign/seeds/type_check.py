@@ -105,7 +105,7 @@ class TypeChecker:
             return self._run(checker, rows, numbers)
         except _Failed as error:
             if len(numbers) <= 1:
-                return {number: f"type checker {error}" for number in numbers}
+                return dict.fromkeys(numbers, f"type checker {error}")
             print(f"type checker {error} on {len(numbers):,} functions; trying halves", file=sys.stderr, flush=True)
             middle = len(numbers) // 2
             left = self._check_batch(checker, rows, numbers[:middle])

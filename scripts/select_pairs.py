@@ -1,0 +1,56 @@
+"""Select the training pairs of a dataset from its generation's responses and verdicts."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from selfalign.matching.benchmarks import load_benchmarks
+from selfalign.records.commands import run_command
+from selfalign.records.files import read_jsonl, write_json, write_jsonl, write_text
+from selfalign.records.settings import load_settings
+from selfalign.selection.candidates import load_candidates
+from selfalign.selection.card import data_card
+from selfalign.selection.pairs import Settings, select_pairs
+
+
+def main() -> None:
+    """Parse the command line and select the pairs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=Path, required=True, help="seeds (Parquet)")
+    for name in ("concepts", "instructions", "responses", "verdicts"):
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=f"{name} of all shards")
+    parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="benchmark files to keep out")
+    parser.add_argument("--settings", required=True, help="what becomes a pair (JSON)")
+    parser.add_argument("--like", type=Path, help="take the size of this other dataset's pairs.jsonl")
+    parser.add_argument("--run-seed", type=int, required=True, help="the run's seed")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the dataset")
+    options = parser.parse_args()
+    settings = load_settings(Settings, options.settings, "select_pairs")
+    if options.like:
+        settings = replace(settings, size=sum(1 for _ in read_jsonl(options.like)))
+    candidates = load_candidates(
+        seeds=options.seeds,
+        concepts=options.concepts,
+        instructions=options.instructions,
+        responses=options.responses,
+        verdicts=options.verdicts,
+    )
+    index = load_benchmarks(options.benchmarks)
+    selection = select_pairs(candidates, settings, index, options.run_seed)
+    if options.like and len(selection.kept) < settings.size:
+        print(
+            f"warning: {options.output.name} has {len(selection.kept):,} pairs and not the {settings.size:,} of "
+            f"{options.like}: no more are left",
+            file=sys.stderr,
+        )
+    write_jsonl(options.output / "preferences.jsonl", selection.preferences)
+    write_jsonl(options.output / "rejected.jsonl", selection.rejected)
+    write_json(options.output / "funnel.json", selection.funnel.dump())
+    card = data_card(options.output.name, selection, settings, len(index.tasks))
+    write_text(options.output / "README.md", card)
+    write_jsonl(options.output / "pairs.jsonl", (row.pair().dump() for row in selection.kept))
+
+
+if __name__ == "__main__":
+    run_command(main)

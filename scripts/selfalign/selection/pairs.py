@@ -1,0 +1,237 @@
+"""Select training pairs: a chain of stages, each of which drops rows with a reason (paper, section 2 and its code)."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from selfalign.matching.benchmarks import BenchmarkIndex, Evidence
+from selfalign.matching.funnels import Funnel
+from selfalign.matching.near_duplicates import near_duplicates
+from selfalign.prompts.documents import code_blocks
+from selfalign.records.commands import derive_seed
+from selfalign.selection.candidates import Candidate
+
+FIELDS: dict[str, Callable[[Candidate], str]] = {
+    "instruction": lambda row: row.instruction.instruction,
+    "response": lambda row: row.response.response,
+}
+_PLACEHOLDER = re.compile(r"#\s*(?:todo|fixme)\b|\byour code (?:goes )?here\b", re.IGNORECASE)
+_HINTS = {
+    "responses": "few responses are well-formed: look at their `drop` reasons, raise max_tokens, or use a prompt file "
+    "that suits the model",
+    "verdicts": "the model's responses rarely end as `select` wants: sample more per instruction, or change select",
+    "format": "the responses lack assertions or hold placeholders: use other worked examples",
+    "instruction_length": "raise max_instruction_words",
+    "one_per_instruction": "raise per_instruction, or add seeds",
+    "exact_duplicates": "the model repeats itself: raise the temperature, or add seeds",
+    "near_duplicates": "raise near_duplicate_threshold, or shorten near_duplicate_fields",
+    "decontamination": "the rejected rows name the benchmark task that each one matches",
+    "size": "raise size",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What becomes a pair.
+
+    Attributes:
+        select: Responses that passed or failed their tests, or whatever the verdict: all of them, or drawn at random
+            (the two differ in name only, unless a size is set).
+        size: Most pairs; None keeps all.
+        per_instruction: Most responses of one instruction.
+        near_duplicate_threshold: Least Jaccard similarity of two near-duplicates (the paper's tools use 0.7).
+        near_duplicate_fields: Texts in which near-duplicates are looked for, one after the other.
+        decontaminate: Drop what matches a task of one of the run's benchmarks.
+    """
+
+    select: Literal["passed", "failed", "random", "all"] = "passed"
+    size: int | None = None
+    per_instruction: int = 1
+    max_instruction_words: int = 200
+    near_duplicate_threshold: float = 0.7
+    near_duplicate_fields: tuple[str, ...] = ("instruction", "response")
+    decontaminate: bool = True
+
+    def __post_init__(self):
+        for name in ("size", "per_instruction", "max_instruction_words"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        for name in self.near_duplicate_fields:
+            if name not in FIELDS:
+                raise ValueError(f"near_duplicate_fields names {name!r}; known are {', '.join(FIELDS)}")
+        if not 0 < self.near_duplicate_threshold <= 1:
+            raise ValueError(
+                f"near_duplicate_threshold is {self.near_duplicate_threshold}; it must be above 0, at most 1"
+            )
+
+
+@dataclass(kw_only=True)
+class Selection:
+    """The outcome: pairs, preferences, rejected rows with stage, reason and detail, and the funnel."""
+
+    funnel: Funnel
+    kept: list[Candidate]
+    rejected: list[dict] = field(default_factory=list)
+    preferences: list[dict] = field(default_factory=list)
+
+    def drop(self, stage: str, drops: dict[str, tuple[str, str]]) -> None:
+        """Let the rows through a stage but for the given ids, each with reason and detail."""
+        for row in self.kept:
+            if row.id in drops:
+                reason, detail = drops[row.id]
+                self.rejected.append({"id": row.id, "stage": stage, "reason": reason, "detail": detail})
+        self.kept = [row for row in self.kept if row.id not in drops]
+        self.funnel.add(stage, len(self.kept), [reason for reason, _ in drops.values()])
+
+
+def _verdict_drop(row: Candidate, select: str) -> tuple[str, str] | None:
+    assert row.verdict is not None
+    verdict, detail = row.verdict.verdict, row.verdict.detail
+    if select == "passed" and not row.passed:
+        return verdict, detail
+    if select == "failed" and not row.failed:
+        return verdict, detail
+    return None
+
+
+def _format_drop(row: Candidate) -> tuple[str, str] | None:
+    placeholder = _PLACEHOLDER.search(row.response.response)
+    if placeholder:
+        return "placeholder", placeholder[0]
+    if "assert" not in code_blocks(row.response.tests).lower():  # the statement, and unittest's methods
+        return "tests without assertion", ""
+    return None
+
+
+def _each(rows: Sequence[Candidate], check: Callable[[Candidate], tuple[str, str] | None]) -> dict:
+    return {row.id: drop for row in rows if (drop := check(row))}
+
+
+def _not_chosen(rows: Sequence[Candidate], count: int, run_seed: int) -> dict[str, tuple[str, str]]:
+    """Return the responses that lose the draw among those of their instruction."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: derive_seed(run_seed, "one per instruction", row.id)):
+        groups[row.instruction.id].append(row.id)
+    return {key: ("another response chosen", ids[0]) for ids in groups.values() for key in ids[count:]}
+
+
+def _exact_duplicates(rows: Sequence[Candidate]) -> dict[str, tuple[str, str]]:
+    """Return the rows whose instruction is that of another one, or whose code is that of another row."""
+    instructions: dict[str, str] = {}
+    codes: dict[str, str] = {}
+    drops = {}
+    for row in sorted(rows, key=lambda row: row.id):
+        text = " ".join(row.instruction.instruction.split()).lower()
+        original = instructions.setdefault(text, row.instruction.id)
+        if original != row.instruction.id:
+            drops[row.id] = ("duplicate instruction", original)
+            continue
+        original = codes.setdefault("".join(code_blocks(row.response.response).split()), row.id)
+        if original != row.id:
+            drops[row.id] = ("duplicate response", original)
+    return drops
+
+
+def _near_duplicates(rows: Sequence[Candidate], settings: Settings) -> dict[str, tuple[str, str]]:
+    """Return the near-duplicates by each field in turn; responses of one instruction share its text and stay."""
+    drops: dict[str, tuple[str, str]] = {}
+    for name in settings.near_duplicate_fields:
+        rest = [row for row in rows if row.id not in drops]
+        owner = {row.id: row.instruction.id if name == "instruction" else row.id for row in rest}
+        texts = {owner[row.id]: FIELDS[name](row) for row in rest}
+        originals = near_duplicates(texts, settings.near_duplicate_threshold)
+        for row in rest:
+            if owner[row.id] in originals:
+                drops[row.id] = (f"near-duplicate {name}", originals[owner[row.id]])
+    return drops
+
+
+def _evidence(row: Candidate, index: BenchmarkIndex) -> Evidence | None:
+    response = row.response.response
+    return index.find(code_blocks(response), instruction=row.instruction.instruction, response=response)
+
+
+def _contaminated(rows: Sequence[Candidate], index: BenchmarkIndex) -> dict[str, tuple[str, str]]:
+    found = {row.id: _evidence(row, index) for row in rows}
+    return {key: (f"benchmark {evidence.kind}", evidence.dump()) for key, evidence in found.items() if evidence}
+
+
+def _preferences(
+    candidates: Sequence[Candidate], kept: Sequence[Candidate], index: BenchmarkIndex | None, run_seed: int
+) -> list[dict]:
+    """Return a passing and a failing response of each kept instruction that has both.
+
+    The kept response is one of the two; the other is drawn among those that are as well-formed and as clean.
+    """
+    groups: dict[str, list[Candidate]] = defaultdict(list)
+    for row in candidates:
+        if not row.response.drop and not _format_drop(row):
+            groups[row.instruction.id].append(row)
+    rows = []
+    for row in sorted({row.instruction.id: row for row in reversed(kept)}.values(), key=lambda row: row.id):
+        if not row.passed and not row.failed:
+            continue
+        others = [other for other in groups[row.instruction.id] if (other.failed if row.passed else other.passed)]
+        if index is not None:
+            others = [other for other in others if _evidence(other, index) is None]
+        if not others:
+            continue
+        other = min(others, key=lambda other: derive_seed(run_seed, "preference", other.id))
+        chosen, rejected = (row, other) if row.passed else (other, row)
+        rows.append(
+            {
+                "instruction_id": row.instruction.id,
+                "instruction": row.instruction.instruction,
+                "chosen": chosen.response.response,
+                "rejected": rejected.response.response,
+                "chosen_id": chosen.id,
+                "rejected_id": rejected.id,
+            }
+        )
+    return rows
+
+
+def _explain_nothing(funnel: Funnel) -> str:
+    worst = max(funnel.stages, key=lambda stage: stage["input"] - stage["kept"])
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in worst["dropped"].items())
+    return (
+        f"no pair is left of {funnel.stages[0]['input']:,} responses; most were dropped by the stage "
+        f"{worst['stage']} ({reasons or 'there were no responses'}). To change that: {_HINTS[worst['stage']]}"
+    )
+
+
+def select_pairs(
+    candidates: Sequence[Candidate], settings: Settings, index: BenchmarkIndex, run_seed: int
+) -> Selection:
+    """Run the chain from all responses to the pairs.
+
+    Raises:
+        ValueError: nothing is left; names the stage that dropped most and what to change.
+    """
+    selection = Selection(funnel=Funnel(len(candidates)), kept=list(candidates))
+    selection.drop("responses", _each(selection.kept, lambda row: row.response.drop and (row.response.drop, "")))
+    selection.drop("verdicts", _each(selection.kept, lambda row: _verdict_drop(row, settings.select)))
+    selection.drop("format", _each(selection.kept, _format_drop))
+    limit = settings.max_instruction_words
+    long = _each(
+        selection.kept,
+        lambda row: (f"more than {limit} words", "") if len(row.instruction.instruction.split()) > limit else None,
+    )
+    selection.drop("instruction_length", long)
+    selection.drop("one_per_instruction", _not_chosen(selection.kept, settings.per_instruction, run_seed))
+    selection.drop("exact_duplicates", _exact_duplicates(selection.kept))
+    selection.drop("near_duplicates", _near_duplicates(selection.kept, settings))
+    if settings.decontaminate:
+        selection.drop("decontamination", _contaminated(selection.kept, index))
+    if settings.size is not None:
+        drawn = sorted(selection.kept, key=lambda row: derive_seed(run_seed, "size", row.id))
+        selection.drop("size", {row.id: ("not drawn", "") for row in drawn[settings.size :]})
+    if not selection.kept:
+        raise ValueError(_explain_nothing(selection.funnel))
+    selection.kept.sort(key=lambda row: row.id)
+    clean = index if settings.decontaminate else None
+    selection.preferences = _preferences(candidates, selection.kept, clean, run_seed)
+    return selection
