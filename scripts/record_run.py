@@ -9,6 +9,8 @@ from selfalign.records.commands import run_command
 from selfalign.records.files import read_json, write_json, write_text
 from selfalign.reporting.provenance import collect_provenance
 
+ROOT = Path(__file__).resolve().parent.parent
+
 
 def main() -> None:
     """Write the merged config and the provenance of a run."""
@@ -16,14 +18,16 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="the merged config, as JSON")
     parser.add_argument("--output", type=Path, required=True, help="the merged config, as YAML, in the given order")
     parser.add_argument("--provenance", type=Path, required=True, help="commit, machine and versions, as JSON")
-    parser.add_argument("--locks", type=Path, nargs="*", default=[], help="lock files of the environments")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the repository; default: the one of this script")
+    parser.add_argument("--locks", nargs="*", default=[], help="lock files of the environments, relative to the root")
     options = parser.parse_args()
 
     config = read_json(options.config)
     if not isinstance(config, dict) or not {"run", "seed"} <= config.keys():
         raise ValueError(f"{options.config}: not a merged config (a JSON object with the keys run and seed)")
-    root = Path(__file__).resolve().parent.parent
-    provenance = collect_provenance(seed=config["seed"], run=config["run"], locks=options.locks, root=root)
+    provenance = collect_provenance(
+        seed=config["seed"], run=config["run"], locks=[options.root / lock for lock in options.locks], root=options.root
+    )
     write_text(options.output, yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
     write_json(options.provenance, provenance)
 

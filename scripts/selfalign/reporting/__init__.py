@@ -1,1 +1,1 @@
-"""The report of a run: reads every artifact that the config names, checks that counts add up, writes page and tables."""
+"""The report of a run: read every artifact that the config names, check that counts add up, write page and tables."""

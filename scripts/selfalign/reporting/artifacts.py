@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfalign.records.files import read_json, read_jsonl
-from selfalign.reporting.funnels import Stage, check_chain, read_funnel
+from selfalign.reporting.funnels import Stage, check_chain, join_chain, read_funnel
 from selfalign.reporting.generations import Generation, read_generation
 
 
@@ -54,7 +54,11 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one stage of one artifact took, over all its jobs; token counts are None where no model ran."""
+    """What one stage of one artifact took, over all its jobs; token counts are None where no model ran.
+
+    Attributes:
+        tokens: Generated tokens, or those that a training read.
+    """
 
     stage: str
     artifact: str
@@ -63,7 +67,7 @@ class Cost:
     wall_s: float
     cpu_s: float
     prompt_tokens: int | None
-    completion_tokens: int | None
+    tokens: int | None
     cached_prompt_tokens: int | None
 
     @property
@@ -73,10 +77,10 @@ class Cost:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Generated tokens per second of the jobs' wall time."""
-        if self.completion_tokens is None:
+        """Tokens per second of the jobs' wall time."""
+        if self.tokens is None:
             return None
-        return self.completion_tokens / self.wall_s if self.wall_s else 0.0
+        return self.tokens / self.wall_s if self.wall_s else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +129,9 @@ def read_score(path: Path) -> Score:
         )
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path}: not a score ({error!r}); delete it and run again to remake it") from error
-    if len(score.per_task) != score.tasks or not 0 <= score.low <= score.pass_at_1 <= score.high <= 1:
+    slack = 1e-9  # of rounding
+    in_order = -slack <= score.low <= score.pass_at_1 + slack <= score.high + 2 * slack <= 1 + 3 * slack
+    if len(score.per_task) != score.tasks or not in_order:
         raise ValueError(f"{path}: tasks, pass@1 and interval contradict one another; delete it and run again")
     return score
 
@@ -143,17 +149,21 @@ def read_losses(path: Path) -> tuple[tuple[int, float], ...]:
 
 
 def sum_costs(artifact: str, paths: Iterable[Path]) -> list[Cost]:
-    """Sum the stats files of one artifact by stage; files that do not exist are left out."""
+    """Sum the stats files of one artifact by stage; missing files, and funnels without times, are left out."""
     by_stage: dict[str, list[Mapping]] = {}
     for path in paths:
         if path.is_file():
             stats = read_json(path)
+            if isinstance(stats, dict) and "stages" in stats and "wall_s" not in stats:
+                continue
             if not isinstance(stats, dict) or not {"stage", "rows", "wall_s", "cpu_s"} <= stats.keys():
-                raise ValueError(f"{path}: not stats (stage, rows, wall_s, cpu_s); delete it and run again to remake it")
+                raise ValueError(
+                    f"{path}: not stats (stage, rows, wall_s, cpu_s); delete it and run again to remake it"
+                )
             by_stage.setdefault(stats["stage"], []).append(stats)
 
-    def total(jobs: list[Mapping], key: str) -> int | None:
-        values = [stats[key] for stats in jobs if stats.get(key) is not None]
+    def total(jobs: list[Mapping], *keys: str) -> int | None:
+        values = [stats[key] for stats in jobs for key in keys if stats.get(key) is not None]
         return sum(values) if values else None
 
     return [
@@ -165,7 +175,7 @@ def sum_costs(artifact: str, paths: Iterable[Path]) -> list[Cost]:
             wall_s=float(total(jobs, "wall_s") or 0),
             cpu_s=float(total(jobs, "cpu_s") or 0),
             prompt_tokens=total(jobs, "prompt_tokens"),
-            completion_tokens=total(jobs, "completion_tokens"),
+            tokens=total(jobs, "completion_tokens", "tokens"),
             cached_prompt_tokens=total(jobs, "cached_prompt_tokens"),
         )
         for stage, jobs in by_stage.items()
@@ -182,13 +192,13 @@ def _join_dataset(
     pairs = sum(1 for _ in read_jsonl(folder / "pairs.jsonl"))
     if not stages or stages[-1].kept != pairs:
         raise ValueError(
-            f"{folder}: funnel.json ends with {stages[-1].kept if stages else 0:,} rows, but pairs.jsonl has {pairs:,}; "
+            f"{folder}: funnel.json ends with {stages[-1].kept if stages else 0:,} rows and pairs.jsonl has {pairs:,}; "
             "delete the folder and run again"
         )
     generation = generations.get(entry["generation"])
     chain = stages
     if generation is not None:
-        chain = (*generation.stages, *stages)
+        chain = join_chain(generation.stages, stages, str(folder / "funnel.json"))
         corpus = corpora.get(config["generations"][generation.name]["corpus"])
         if corpus is not None:
             chain = (*corpus, *chain)
@@ -219,7 +229,8 @@ def read_run(results: Path, config: Mapping) -> Run:
         found = read_funnel(path) if path.is_file() else None
         if note("corpus", name, found):
             corpora[name] = found
-        costs += sum_costs(name, [folder / "functions" / f"{part:05}.json" for part in range(entry["parts"])])
+        for kind in ("functions", "filtered"):
+            costs += sum_costs(name, [folder / kind / f"{part:05}.json" for part in range(entry["parts"])])
     generations = {}
     for name, entry in config["generations"].items():
         folder = results / "generations" / name
@@ -240,7 +251,7 @@ def read_run(results: Path, config: Mapping) -> Run:
             trainings.append(
                 Training(model=name, base=entry["base"], dataset=entry["dataset"], losses=read_losses(log))
             )
-        costs += sum_costs(name, [results / "models" / name / "training.json"])
+        costs += sum_costs(name, [results / "models" / name / "training_stats.json"])
     scores = []
     for model, benchmark in evaluations(config):
         folder = results / "scores" / model / benchmark

@@ -9,10 +9,69 @@ from selfalign.reporting.artifacts import Score
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """pass@1 of `better` minus that of `worse` over the same tasks, from -1 to 1, with its 95 % interval."""
+    """pass@1 of the first minus that of the second over the same tasks, from -1 to 1, with its 95 % interval."""
 
     first: Score
     second: Score
     difference: float
     low: float
     high: float
+
+    @property
+    def label(self) -> str:
+        """The two models; the benchmark too where the second was asked otherwise."""
+        other = self.second.model if self.second.benchmark == self.first.benchmark else self.second.label
+        return f"{self.first.model} − {other}"
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval lies on one side of 0."""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def words(self) -> str:
+        """What the interval says."""
+        if not self.decided:
+            return "includes 0: may be noise"
+        return f"excludes 0: {self.first.model} is {'better' if self.low > 0 else 'worse'}"
+
+
+def points(value: float) -> str:
+    """Return a difference of shares in percentage points, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "−")
+
+
+def compare(first: Score, second: Score) -> Comparison:
+    """Return the paired difference of two scores."""
+    found = paired_difference(first.data, second.data)
+    low, high = found["interval"]
+    return Comparison(first=first, second=second, difference=found["difference"], low=low, high=high)
+
+
+def comparisons(scores: Sequence[Score], models: Mapping[str, Mapping]) -> list[Comparison]:
+    """Return the comparisons that a reader asks for, over equal tasks only.
+
+    Each trained model with its base and with the later models trained from the same base, asked the same way; and
+    with its base asked in a way that it was not asked itself (few-shot), since that is the base's best chance.
+
+    Args:
+        models: The config's table of models.
+    """
+    base_of = {name: entry.get("base") for name, entry in models.items()}
+    asked = {(score.model, score.benchmark) for score in scores}
+    places = {name: place for place, name in enumerate(models)}
+    found = []
+    for first in scores:
+        for second in scores:
+            if base_of[first.model] is None or first.model == second.model:
+                continue
+            if first.per_task.keys() != second.per_task.keys():
+                continue
+            same_way = first.benchmark == second.benchmark
+            is_base = base_of[first.model] == second.model
+            later = base_of[first.model] == base_of[second.model] and places[first.model] < places[second.model]
+            if (same_way and (is_base or later)) or (
+                not same_way and is_base and (first.model, second.benchmark) not in asked
+            ):
+                found.append(compare(first, second))
+    return found

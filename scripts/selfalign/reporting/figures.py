@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from selfalign.reporting.artifacts import Cost, Score, Training
 from selfalign.reporting.funnels import Stage
-from selfalign.reporting.svg import FLOW, GRID, INK, KEPT, LOST, MUTED, NARROW, PAPER, SERIES
+from selfalign.reporting.svg import FLOW, GRID, INK, KEPT, LABEL, LOST, MUTED, NARROW, PAPER, SERIES
+
+EM = 0.62  # mean width of a DejaVu Sans character, as a fraction of its size
 
 
 def percent(share: float) -> str:
@@ -28,7 +31,17 @@ def duration(seconds: float) -> str:
 
 
 def _fit(text: str, inches: float, size: float) -> bool:
-    return len(text) * size * 0.62 / 72 < inches  # 0.62 em: the mean width of a DejaVu Sans character
+    return len(text) * size * EM / 72 < inches
+
+
+def _margin(names: Sequence[str], width: float) -> float:
+    """Return the inches that the longest name needs left of the axes, at most half of the figure."""
+    return min(0.25 + max(map(len, names)) * 10 * EM / 72, width / 2)
+
+
+def _beside(axes, value: float, place: int, text: str) -> None:
+    """Write a value to the right of the end of its bar."""
+    axes.annotate(text, (value, place), (4, 0), textcoords="offset points", va="center", size=8.5, color=MUTED)
 
 
 def _axes(figure: Figure, height: float, *, left: float, right: float, top: float, bottom: float):
@@ -62,10 +75,12 @@ def funnel(figure: Figure, stages: Sequence[Stage]) -> None:
         for place, (reason, count) in enumerate(losses):
             part = span * count / stage.input
             colour = LOST[min(place, len(LOST) - 1)]
-            axes.add_patch(Rectangle((start, bottom), part, top - bottom, facecolor=colour, edgecolor=PAPER, linewidth=0.6))
+            axes.add_patch(
+                Rectangle((start, bottom), part, top - bottom, facecolor=colour, edgecolor=PAPER, linewidth=0.6)
+            )
             label = next((text for text in (f"{reason} {count:,}", reason) if _fit(text, part - 0.1, 8)), None)
             if label:
-                axes.text(start + 0.06, (top + bottom) / 2, label, va="center", size=8, color=PAPER)
+                axes.text(start + 0.06, (top + bottom) / 2, label, va="center", size=8, color=LABEL)
             start += part
         if number + 1 < len(stages):
             below = -step * (number + 1) - 0.30
@@ -77,13 +92,18 @@ def outcomes(figure: Figure, counts: Mapping[str, int]) -> None:
     """Draw what became of the responses, one bar per verdict or drop reason, the most frequent first."""
     total = sum(counts.values())
     names = sorted(counts, key=lambda name: (name != "passed", -counts[name]))
-    axes = _axes(figure, 0.34 * len(names) + 0.35, left=1.75, right=1.15, top=0.05, bottom=0.3)
-    axes.barh(names, [100 * counts[name] / total for name in names], height=0.62,
-              color=[KEPT if name == "passed" else LOST[0] for name in names])  # fmt: skip
+    axes = _axes(
+        figure, 0.34 * len(names) + 0.35, left=_margin(names, figure.get_figwidth()), right=1.15, top=0.05, bottom=0.3
+    )
+    axes.barh(
+        names,
+        [100 * counts[name] / total for name in names],
+        height=0.62,
+        color=[KEPT if name == "passed" else LOST[0] for name in names],
+    )
     for row, name in enumerate(names):
-        axes.text(100 * counts[name] / total, row, f" {counts[name]:,} ({percent(counts[name] / total)})",
-                  va="center", size=8.5, color=MUTED)  # fmt: skip
-    axes.invert_yaxis()
+        _beside(axes, 100 * counts[name] / total, row, f"{counts[name]:,} ({percent(counts[name] / total)})")
+    axes.set_ylim(len(names) - 0.45, -0.55)
     axes.xaxis.set_major_formatter("{x:.0f} %")
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(length=0)
@@ -107,9 +127,9 @@ def scores(figure: Figure, rows: Sequence[Score]) -> None:
     """Draw pass@1 with its 95 % interval, one line per model, grouped by benchmark."""
     benchmarks = list(dict.fromkeys(row.benchmark for row in rows))
     models = list(dict.fromkeys(row.model for row in rows))
-    narrow = figure.get_figwidth() <= NARROW
     lines = len(rows) + len(benchmarks)
-    axes = _axes(figure, 0.36 * lines + 0.5, left=1.1 if narrow else 1.6, right=0.75, top=0.05, bottom=0.45)
+    left = _margin(models, figure.get_figwidth())
+    axes = _axes(figure, 0.36 * lines + 0.5, left=left, right=0.75, top=0.05, bottom=0.45)
     place, ticks = 0, []
     for benchmark in benchmarks:
         axes.text(0, place, benchmark, weight="bold", va="center", ha="left")
@@ -117,11 +137,23 @@ def scores(figure: Figure, rows: Sequence[Score]) -> None:
             if row.benchmark == benchmark:
                 place += 1
                 colour = SERIES[models.index(row.model) % len(SERIES)]
-                axes.plot([100 * row.low, 100 * row.high], [place, place], color=colour, linewidth=5, alpha=0.35,
-                          solid_capstyle="butt")  # fmt: skip
+                axes.plot(
+                    [100 * row.low, 100 * row.high],
+                    [place, place],
+                    color=colour,
+                    linewidth=5,
+                    alpha=0.35,
+                    solid_capstyle="butt",
+                )
                 axes.plot([100 * row.pass_at_1], [place], "o", color=colour, markersize=8)
-                axes.text(1.02, place, f"{100 * row.pass_at_1:.1f} %", transform=axes.get_yaxis_transform(),
-                          va="center", color=INK)  # fmt: skip
+                axes.text(
+                    1.02,
+                    place,
+                    f"{100 * row.pass_at_1:.1f} %",
+                    transform=axes.get_yaxis_transform(),
+                    va="center",
+                    color=INK,
+                )
                 ticks.append((place, row.model))
         place += 1
     axes.set_yticks([tick for tick, _ in ticks], [name for _, name in ticks])
@@ -137,17 +169,18 @@ def scores(figure: Figure, rows: Sequence[Score]) -> None:
 
 def losses(figure: Figure, trainings: Sequence[Training], models: Sequence[str]) -> None:
     """Draw the loss of every trained model; `models` fixes the colours, as in the scores."""
-    narrow = figure.get_figwidth() <= NARROW
-    axes = _axes(figure, 3.2, left=0.6, right=0.15 if narrow else 1.3, top=0.35 if narrow else 0.1, bottom=0.5)
+    columns = 3 if figure.get_figwidth() <= NARROW else 6
+    legend = 0.1 + 0.22 * -(-len(trainings) // columns)
+    axes = _axes(figure, 2.9 + legend, left=0.6, right=0.15, top=legend, bottom=0.5)
     for training in trainings:
         steps, values = zip(*training.losses, strict=True)
         colour = SERIES[list(models).index(training.model) % len(SERIES)]
         marker = "o" if len(steps) < 3 else None
         axes.plot(steps, values, color=colour, linewidth=1.8, marker=marker, label=training.model)
-        if not narrow:
-            axes.annotate(f" {training.model}", (steps[-1], values[-1]), va="center", color=colour, annotation_clip=False)
-    if narrow:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0, handlelength=1.2)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, borderaxespad=0.2, handlelength=1.2
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.grid(True, axis="both", color=GRID)
     axes.set_xlabel("optimizer step")
@@ -159,13 +192,19 @@ def costs(figure: Figure, rows: Sequence[Cost]) -> None:
     """Draw the wall time of every stage, the jobs of one stage summed."""
     narrow = figure.get_figwidth() <= NARROW
     names = [f"{row.stage}\n{row.artifact}" if narrow else f"{row.stage}, {row.artifact}" for row in rows]
-    axes = _axes(figure, (0.46 if narrow else 0.34) * len(rows) + 0.45, left=1.7 if narrow else 3.1,
-                 right=1.1, top=0.05, bottom=0.4)  # fmt: skip
+    axes = _axes(
+        figure,
+        (0.46 if narrow else 0.34) * len(rows) + 0.45,
+        left=_margin([line for name in names for line in name.split("\n")], figure.get_figwidth()),
+        right=1.0,
+        top=0.05,
+        bottom=0.4,
+    )
     axes.barh(range(len(rows)), [row.wall_s for row in rows], height=0.62, color=SERIES[0])
     axes.set_yticks(range(len(rows)), names, size=8.5)
     for place, row in enumerate(rows):
-        axes.text(row.wall_s, place, f" {duration(row.wall_s)}", va="center", size=8.5, color=MUTED)
-    axes.invert_yaxis()
+        _beside(axes, row.wall_s, place, duration(row.wall_s))
+    axes.set_ylim(len(rows) - 0.45, -0.55)
     axes.set_xlabel("wall time of the jobs, summed (s)")
     axes.spines["bottom"].set_visible(False)
     axes.tick_params(length=0)

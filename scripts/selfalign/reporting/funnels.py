@@ -1,5 +1,6 @@
 """Funnels: how many rows entered each stage, how many left it, and why the others did not. Their sums are checked."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ def check_chain(stages: Sequence[Stage], where: str) -> None:
     Raises:
         ValueError: rows appear or vanish between two stages; names both.
     """
-    for before, after in zip(stages, stages[1:], strict=False):
+    for before, after in itertools.pairwise(stages):
         if after.input != before.kept * after.samples:
             times = f" x {after.samples} samples" if after.samples != 1 else ""
             raise ValueError(
@@ -68,3 +69,24 @@ def read_funnel(path: Path) -> tuple[Stage, ...]:
         raise ValueError(f"{path}, {error}") from error
     check_chain(stages, str(path))
     return stages
+
+
+def join_chain(before: Sequence[Stage], after: Sequence[Stage], where: str) -> tuple[Stage, ...]:
+    """Return one chain of two: the second follows the last stage of the first that its input fits.
+
+    A dataset may take up the rows before the last stages of its generation (a random selection does not look at
+    verdicts); those stages are then not on its way.
+
+    Raises:
+        ValueError: the second chain's input is not what any stage of the first kept.
+    """
+    if not before or not after:
+        return (*before, *after)
+    for place in range(len(before), 0, -1):
+        if before[place - 1].kept == after[0].input:
+            return (*before[:place], *after)
+    kept = ", ".join(f"{stage.name} {stage.kept:,}" for stage in before)
+    raise ValueError(
+        f"{where}: the funnel does not add up: stage {after[0].name} got {after[0].input:,} rows, but the stages "
+        f"before kept: {kept}; delete the file and run again"
+    )

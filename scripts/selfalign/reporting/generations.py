@@ -75,7 +75,7 @@ class _Tally:
 
     def stage(self, kind: str, name: str, samples: int) -> Stage:
         rows = self.rows[kind]
-        dropped = {reason: count for reason, count in sorted(rows.items(), key=lambda item: (item[0] or "")) if reason}
+        dropped = {reason: count for reason, count in sorted(rows.items(), key=lambda item: item[0] or "") if reason}
         return Stage(name=name, input=sum(rows.values()), kept=rows[None], dropped=dropped, samples=samples)
 
 
@@ -107,20 +107,26 @@ def _read_shard(files: Mapping[str, Path], tally: _Tally) -> None:
         asked = _parent(row, instructions, files["responses"])
         task = Block(label="Instruction", text=asked.instruction, code=False)
         verdict = verdicts.pop(row.id, None)
-        tally.count("responses", row.id, row.drop, lambda row=row, task=task: (task, Block(label="Completion", text=row.text)))
+        tally.count(
+            "responses", row.id, row.drop, lambda row=row, task=task: (task, Block(label="Completion", text=row.text))
+        )
         if row.drop is None and verdict is None:
             raise ValueError(f"{files['verdicts']}: no verdict for response {row.id}; delete the file and run again")
         outcome = row.drop or verdict.verdict
         passed = outcome == "passed"
         if row.drop is None:
             reason = None if passed else outcome
-            tally.count("verdicts", row.id, reason, lambda row=row, task=task, seen=verdict: (task, *_program(row, seen)))
+            tally.count(
+                "verdicts", row.id, reason, lambda row=row, task=task, seen=verdict: (task, *_program(row, seen))
+            )
         tally.outcomes[outcome] += 1
         tally.by_category[asked.category, passed] += 1
         tally.by_difficulty[asked.difficulty, passed] += 1
         passes[row.parent] += passed
     if verdicts:
-        raise ValueError(f"{files['verdicts']}: verdict {next(iter(verdicts))} has no response; delete it and run again")
+        raise ValueError(
+            f"{files['verdicts']}: verdict {next(iter(verdicts))} has no response; delete it and run again"
+        )
     tally.passes.update(passes.values())
 
 
@@ -160,7 +166,12 @@ def read_generation(folder: Path, name: str, settings: Mapping) -> Generation | 
     for files in shards:
         _read_shard(files, tally)
     samples = settings["samples"]
-    names = {"concepts": "concepts", "instructions": "instructions", "responses": "responses", "verdicts": "verification"}
+    names = {
+        "concepts": "concepts",
+        "instructions": "instructions",
+        "responses": "responses",
+        "verdicts": "verification",
+    }
     each = {"concepts": samples["concepts"], "instructions": samples["instruction"], "responses": samples["response"]}
     dropped = [
         Example(id=row_id, stage=names[kind], reason=reason, origin=row_id.partition("-")[0], blocks=blocks)

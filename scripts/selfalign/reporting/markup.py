@@ -29,7 +29,9 @@ def join(pieces: Iterable[object], between: str = "\n") -> Markup:
     return Markup(between.join(text(piece) for piece in pieces))
 
 
-def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Sequence[int] = ()) -> Markup:
+def table(
+    caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Sequence[int] = ()
+) -> Markup:
     """Return a table with a caption and headers; the first cell of a row is its header.
 
     Args:
@@ -43,7 +45,9 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
     head = join((cell("th", place, name, "col") for place, name in enumerate(columns)), "")
     body = []
     for row in rows:
-        cells = (cell("th", 0, value, "row") if not place else cell("td", place, value) for place, value in enumerate(row))
+        cells = (
+            cell("th", 0, value, "row") if not place else cell("td", place, value) for place, value in enumerate(row)
+        )
         body.append(element("tr", join(cells, "")))
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="' + text(caption) + '"><table>'
@@ -58,8 +62,10 @@ def details(summary: object, content: object, *, opened: bool = False) -> Markup
 
 def section(name: str, title: str, *content: object) -> Markup:
     """Return a section of the page with a heading that the navigation can point to."""
-    return Markup(f'<section id="{text(name)}" aria-labelledby="{text(name)}-title">\n'
-                  f'<h2 id="{text(name)}-title">{text(title)}</h2>\n{join(content)}\n</section>')  # fmt: skip
+    return Markup(
+        f'<section id="{text(name)}" aria-labelledby="{text(name)}-title">\n'
+        f'<h2 id="{text(name)}-title">{text(title)}</h2>\n{join(content)}\n</section>'
+    )
 
 
 def paragraph(*pieces: object) -> Markup:

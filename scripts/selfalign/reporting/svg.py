@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 INK, MUTED, GRID, PAPER = "#1f2328", "#667079", "#dfe3e6", "#fdfdfc"
 KEPT, FLOW = "#1d7f74", "#d5e9e5"
-LOST = ("#c8672e", "#d99a5b", "#b98a9a", "#8f97a3", "#bcc2c9")
-SERIES = ("#2563a8", "#1d7f74", "#c8672e", "#7b52a8", "#a8324a", "#6b7a1f")
+LOST = ("#e5a06b", "#e8c492", "#d6b4c0", "#b5bcc6", "#d3d8dc")  # light enough for dark labels in both settings
+LABEL = "#20242a"  # on LOST; the same in light and dark
+SERIES = ("#2563a8", "#1b8076", "#c8672e", "#7b52a8", "#a8324a", "#6b7a1f")
 VARIABLES = {
     INK: "ink",
     MUTED: "muted",
@@ -24,7 +25,7 @@ VARIABLES = {
     KEPT: "kept",
     FLOW: "flow",
     **{colour: f"lost-{number}" for number, colour in enumerate(LOST)},
-    **{colour: f"series-{number}" for number, colour in enumerate(SERIES) if colour not in (KEPT, LOST[0])},
+    **{colour: f"series-{number}" for number, colour in enumerate(SERIES)},
 }
 WIDE, NARROW = 9.4, 4.4  # inches, at 72 points each: the text column of a desktop page and of a phone
 _SETTINGS = {

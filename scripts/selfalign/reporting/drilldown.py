@@ -1,0 +1,141 @@
+"""From the report to rows: whole examples of kept pairs, and of dropped rows with where they come from."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from selfalign.records.files import read_jsonl
+from selfalign.records.rows import Function, Pair, load_rows
+from selfalign.reporting.artifacts import Run
+from selfalign.reporting.examples import Block, Example, Sample, smallest_hashes
+
+KEPT_EXAMPLES = 4
+
+
+def _table(path: Path, **options) -> list[dict]:
+    try:
+        return pyarrow.parquet.read_table(path, **options).to_pylist()
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+        raise ValueError(f"{path}: not readable as Parquet ({error}); delete it and run again to remake it") from error
+
+
+def functions_by_id(path: Path, ids: Iterable[str]) -> dict[str, Function]:
+    """Return the functions with the given ids; only their rows are read into memory."""
+    wanted = sorted(set(ids))
+    names = [item.name for item in fields(Function)]
+    rows = _table(path, columns=names, filters=[("id", "in", wanted)]) if wanted else []
+    return {row.id: row for row in load_rows(Function, rows, str(path))}
+
+
+def _origin(seed: Function) -> str:
+    package = f"{seed.package} {seed.version}".strip()
+    return f"{package}, {seed.path}:{seed.line} ({seed.licence})"
+
+
+def _seed_block(seed: Function) -> Block:
+    return Block(label=f"Seed: {_origin(seed)}", text=seed.code)
+
+
+def _seeds_file(run: Run, generation: str) -> Path:
+    return run.results / "corpora" / run.config["generations"][generation]["corpus"] / "seeds.parquet"
+
+
+def kept_examples(run: Run) -> list[Example]:
+    """Return a few pairs of the first dataset, each from its seed's code to its verdict."""
+    for name, dataset in run.datasets.items():
+        path = run.results / "datasets" / name / "pairs.jsonl"
+        chosen = smallest_hashes([row["id"] for row in read_jsonl(path)], KEPT_EXAMPLES)
+        pairs = {row.id: row for row in load_rows(Pair, read_jsonl(path), str(path)) if row.id in chosen}
+        seeds = functions_by_id(_seeds_file(run, dataset.generation), (pair.seed_id for pair in pairs.values()))
+        found = []
+        for row_id in chosen:
+            pair = pairs[row_id]
+            if pair.seed_id not in seeds:
+                raise ValueError(f"{path}: pair {row_id} comes from the seed {pair.seed_id}, which seeds.parquet lacks")
+            found.append(_kept(pair, seeds[pair.seed_id], name))
+        return found
+    return []
+
+
+def _kept(pair: Pair, seed: Function, dataset: str) -> Example:
+    return Example(
+        id=pair.id,
+        stage=dataset,
+        reason=None,
+        origin=f"{pair.package}, {pair.path}:{pair.line} ({pair.licence})",
+        blocks=(
+            _seed_block(seed),
+            Block(label="Concepts", text=", ".join(pair.concepts), code=False),
+            Block(label=f"Instruction ({pair.category}, {pair.difficulty})", text=pair.instruction, code=False),
+            Block(label="Response", text=pair.response),
+            Block(label="Tests", text=pair.tests),
+            Block(
+                label="Verdict",
+                text=f"{pair.verdict}; {pair.pass_rate:.0%} of the samples for this task pass",
+                code=False,
+            ),
+        ),
+    )
+
+
+def dropped_examples(run: Run) -> list[Example]:
+    """Return one dropped row for each reason of each stage, in the order in which rows flow."""
+    found = []
+    for name in run.corpora:
+        found += _dropped_functions(run.results / "corpora" / name / "rejected.parquet", f"functions of {name}")
+    for name, generation in run.generations.items():
+        seeds = functions_by_id(_seeds_file(run, name), (example.origin for example in generation.dropped))
+        for example in generation.dropped:
+            seed = seeds.get(example.origin)
+            first = (_seed_block(seed),) if seed and example.stage == "concepts" else ()
+            origin = _origin(seed) if seed else f"seed {example.origin}"
+            found.append(
+                replace(example, stage=f"{example.stage} of {name}", origin=origin, blocks=first + example.blocks)
+            )
+    for name in run.datasets:
+        found += _dropped_pairs(run.results / "datasets" / name / "rejected.jsonl", f"pairs of {name}")
+    return found
+
+
+def _dropped_functions(path: Path, stage: str) -> list[Example]:
+    if not path.is_file():
+        return []
+    sample = Sample()
+    for row in _table(path, columns=["id", "stage", "reason", "detail"]):
+        sample.offer(f"{row['stage']}: {row['reason']}", row["id"], lambda row=row: row)
+    chosen: Mapping[str, dict] = sample.chosen()
+    functions = functions_by_id(path, (row["id"] for row in chosen.values()))
+    found = []
+    for reason, row in chosen.items():
+        function = functions[row["id"]]
+        blocks = (Block(label="Function", text=function.code),)
+        if row["detail"]:
+            blocks += (Block(label="Because of", text=row["detail"], code=False),)
+        found.append(Example(id=row["id"], stage=stage, reason=reason, origin=_origin(function), blocks=blocks))
+    return found
+
+
+def _dropped_pairs(path: Path, stage: str) -> list[Example]:
+    if not path.is_file():
+        return []
+    sample = Sample()
+    for row in read_jsonl(path):
+        sample.offer(row["drop"], row["id"], lambda row=row: row)
+    return [_dropped_pair(row, stage) for row in sample.chosen().values()]
+
+
+def _dropped_pair(row: dict, stage: str) -> Example:
+    pair = Pair.load({key: value for key, value in row.items() if key != "drop"}, stage)
+    return Example(
+        id=pair.id,
+        stage=stage,
+        reason=row["drop"],
+        origin=f"{pair.package}, {pair.path}:{pair.line} ({pair.licence})",
+        blocks=(
+            Block(label="Instruction", text=pair.instruction, code=False),
+            Block(label="Response", text=pair.response),
+        ),
+    )

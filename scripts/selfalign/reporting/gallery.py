@@ -1,0 +1,63 @@
+"""Draw every figure of a run, in the two widths that the page chooses from, with a description for those who listen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from selfalign.reporting import figures
+from selfalign.reporting.artifacts import Run
+from selfalign.reporting.svg import NARROW, WIDE, draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """One figure in two widths."""
+
+    name: str
+    description: str
+    wide: str
+    narrow: str
+
+
+def _draw(name: str, description: str, paint: Callable[[Figure], None], wide: float = WIDE) -> Drawing:
+    return Drawing(name=name, description=description, wide=draw(paint, wide), narrow=draw(paint, NARROW))
+
+
+def draw_figures(run: Run) -> dict[str, Drawing]:
+    """Return the figures that the run has data for, by file name without suffix."""
+    found = []
+    if run.scores:
+        told = "; ".join(f"{s.label} {100 * s.pass_at_1:.1f} %" for s in run.scores)
+        found.append(_draw("scores", f"pass@1 with 95 % intervals: {told}", lambda f: figures.scores(f, run.scores)))
+    for name, dataset in run.datasets.items():
+        told = "; ".join(f"{stage.name} {stage.input:,} to {stage.kept:,}" for stage in dataset.chain)
+        found.append(
+            _draw(f"funnel_{name}", f"Funnel of {name}: {told}", lambda f, rows=dataset.chain: figures.funnel(f, rows))
+        )
+    for name, made in run.generations.items():
+        told = "; ".join(f"{outcome} {count:,}" for outcome, count in made.outcomes.items())
+        found.append(
+            _draw(
+                f"responses_{name}",
+                f"What became of the responses of {name}: {told}",
+                lambda f, made=made: figures.outcomes(f, made.outcomes),
+            )
+        )
+        told = "; ".join(f"{count:,} instructions with {passed}" for passed, count in made.passes.items())
+        found.append(
+            _draw(
+                f"passes_{name}",
+                f"Passing responses per instruction of {name}: {told}",
+                lambda f, made=made: figures.passes(f, made.passes, made.samples),
+                wide=6,
+            )
+        )
+    if run.trainings:
+        told = "; ".join(f"{t.model} from {t.losses[0][1]:.3f} to {t.losses[-1][1]:.3f}" for t in run.trainings)
+        models = list(run.config["models"])
+        found.append(_draw("loss", f"Training loss: {told}", lambda f: figures.losses(f, run.trainings, models)))
+    if run.costs:
+        told = "; ".join(f"{c.stage} of {c.artifact} {figures.duration(c.wall_s)}" for c in run.costs)
+        found.append(_draw("stages", f"Wall time by stage: {told}", lambda f: figures.costs(f, run.costs)))
+    return {drawing.name: drawing for drawing in found}

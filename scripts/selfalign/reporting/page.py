@@ -1,0 +1,111 @@
+"""The page: head, headline, navigation, and the sections that the run has data for."""
+
+from collections.abc import Mapping, Sequence
+
+from selfalign.reporting import sections
+from selfalign.reporting.artifacts import Run
+from selfalign.reporting.comparisons import Comparison, points
+from selfalign.reporting.examples import Example
+from selfalign.reporting.figures import duration, percent
+from selfalign.reporting.gallery import Drawing
+from selfalign.reporting.markup import Markup, element, join, paragraph, text
+from selfalign.reporting.style import CSS
+
+
+def _finding(compared: Sequence[Comparison]) -> Markup | None:
+    """Return the first comparison in a sentence."""
+    if not compared:
+        return None
+    found = compared[0]
+    return element(
+        "p",
+        join(
+            (
+                f"On {found.first.benchmark}, ",
+                element("strong", found.first.model),
+                f" solves {100 * found.first.pass_at_1:.1f} % of the tasks and {found.second.model} "
+                f"{100 * found.second.pass_at_1:.1f} %: a difference of ",
+                element("strong", f"{points(found.difference)} points"),
+                f" (95 % interval {points(found.low)} to {points(found.high)}).",
+            ),
+            "",
+        ),
+        class_="finding",
+    )
+
+
+def _tiles(run: Run) -> Markup:
+    tiles = [
+        (f"{100 * score.pass_at_1:.1f} %", f"pass@1 of {score.label}")
+        for score in run.scores
+        if score.benchmark == run.scores[0].benchmark
+    ][:3]
+    tiles += [
+        (percent(made.pass_rate), f"of {made.responses:,} responses verified, {name}")
+        for name, made in list(run.generations.items())[:1]
+    ]
+    tiles += [(f"{found.pairs:,}", f"training pairs, {name}") for name, found in list(run.datasets.items())[:1]]
+    if run.costs:
+        tiles.append((duration(run.wall_s), "wall time, all jobs summed"))
+    items = (element("li", join((element("strong", value), element("span", label)), "")) for value, label in tiles)
+    return element("ul", join(items), class_="tiles") if tiles else Markup("")
+
+
+def _meta(run: Run) -> str:
+    made = run.provenance or {}
+    git = made.get("git")
+    packages = made.get("packages", {})
+    facts = [f"seed {run.config['seed']}"]
+    facts += [f"commit {git['commit'][:10]}{' with local changes' if git['dirty'] else ''}"] if git else []
+    facts += [f"Python {made['python']}"] if "python" in made else []
+    facts += [f"{name} {packages[name]}" for name in ("torch", "transformers", "vllm", "snakemake") if name in packages]
+    facts += [f"{made['cpu']}, {made['cores']} cores"] if made.get("cpu") else []
+    return " · ".join(facts)
+
+
+def render_page(
+    run: Run,
+    compared: Sequence[Comparison],
+    drawings: Mapping[str, Drawing],
+    kept: Sequence[Example],
+    dropped: Sequence[Example],
+) -> str:
+    """Return the whole page as HTML: nothing is loaded, nothing is run."""
+    found = [
+        ("scores", "Scores", sections.scores(run, compared, drawings)),
+        ("funnel", "Funnel", sections.funnel(run, drawings)),
+        ("responses", "Verification", sections.responses(run, drawings)),
+        ("training", "Training", sections.training(run, drawings)),
+        ("throughput", "Time", sections.throughput(run, drawings)),
+        ("examples", "Rows", sections.examples(kept, dropped)),
+        ("settings", "Settings", sections.settings(run)),
+    ]
+    shown = [(name, label, body) for name, label, body in found if body is not None]
+    links = join(element("li", element("a", label, href=f"#{name}")) for name, label, _ in shown)
+    name = run.config["run"]
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{text(name)} · selfalign report</title>
+<style>{CSS}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the content</a>
+<header>
+<p class="kicker">selfalign</p>
+<h1>Run {text(name)}</h1>
+{_finding(compared) or paragraph("A base code model teaches itself: functions, concepts, tasks, verified answers.")}
+<p class="meta">{text(_meta(run))}</p>
+{_tiles(run)}
+</header>
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+<main id="main">
+{join(body for _, _, body in shown)}
+</main>
+<footer><p>Made by selfalign from the files of this run; beside this page: tables/ (CSV) and figures/ (SVG).</p></footer>
+</body>
+</html>
+"""

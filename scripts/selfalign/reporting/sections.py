@@ -1,0 +1,281 @@
+"""The sections of the page. Each returns None when the run has nothing to tell in it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import yaml
+
+from selfalign.prompts.documents import CATEGORIES, DIFFICULTIES
+from selfalign.reporting.artifacts import Run, Score
+from selfalign.reporting.comparisons import Comparison, points
+from selfalign.reporting.examples import Example
+from selfalign.reporting.figures import duration, percent
+from selfalign.reporting.funnels import Stage
+from selfalign.reporting.gallery import Drawing
+from selfalign.reporting.markup import Markup, definitions, details, drawing, element, join, paragraph, section, table
+from selfalign.reporting.svg import inline
+from selfalign.reporting.tables import interval
+
+Drawings = Mapping[str, Drawing]
+
+
+def _figure(drawings: Drawings, name: str, caption: object) -> Markup:
+    """Return a figure; ids hold the name, so both drawings can stand in one page."""
+    found = drawings[name]
+    label = "".join(char if char.isalnum() else "-" for char in name)
+    wide, narrow = (
+        inline(svg, f"{label}-{kind}", found.description)
+        for kind, svg in (("wide", found.wide), ("narrow", found.narrow))
+    )
+    return drawing(wide, narrow, caption)
+
+
+def _bar(share: float) -> Markup:
+    return Markup(f'<span class="bar" aria-hidden="true" style="width: {8 * share:.2f}rem"></span> ')
+
+
+def _note(*pieces: object) -> Markup:
+    return element("p", join(pieces, ""), class_="note")
+
+
+def scores(run: Run, compared: Sequence[Comparison], drawings: Drawings) -> Markup | None:
+    """Return pass@1 of every model and the paired differences."""
+    if not run.scores:
+        return None
+    rows = [
+        (s.model, s.benchmark, f"{s.tasks:,}", s.samples, f"{100 * s.pass_at_1:.1f} %", interval(s), _failures(s))
+        for s in run.scores
+    ]
+    columns = ("model", "benchmark", "tasks", "samples", "pass@1", "95 % interval", "most frequent failures")
+    content = [
+        _figure(
+            drawings, "scores", "pass@1: the share of tasks that the first answer solves. Bands are 95 % intervals."
+        ),
+        table("pass@1 of every model on every benchmark", columns, rows, numeric=(2, 3, 4, 5)),
+    ]
+    if compared:
+        rows = [
+            (c.label, c.first.benchmark, points(c.difference), f"{points(c.low)} to {points(c.high)}", c.words)
+            for c in compared
+        ]
+        columns = ("difference", "benchmark", "points", "95 % interval", "the interval")
+        content += [
+            element("h3", "Is the difference real?"),
+            table("Paired differences of pass@1 over the same tasks, in points", columns, rows, numeric=(2, 3)),
+            *_by_group(run.scores, "by_category", "category"),
+            *_by_group(run.scores, "by_difficulty", "difficulty"),
+            _note("Intervals are over tasks, for this one seed: they do not cover the luck of training and sampling."),
+        ]
+    return section("scores", "Scores", *content)
+
+
+def _by_group(scores: Sequence[Score], key: str, label: str) -> list[Markup]:
+    """Return pass@1 by category or difficulty, a table per benchmark that has more than one, models as columns."""
+    tables = []
+    for benchmark in dict.fromkeys(score.benchmark for score in scores):
+        shown = [score for score in scores if score.benchmark == benchmark]
+        groups = _known_order({name for score in shown for name in score.data.get(key, {})})
+        if len(groups) < 2:
+            continue
+        rows = [(group, *(_group_score(score.data.get(key, {}).get(group)) for score in shown)) for group in groups]
+        columns = (label, *(score.model for score in shown))
+        tables.append(table(f"pass@1 on {benchmark} by {label}", columns, rows, numeric=range(1, len(columns))))
+    return tables
+
+
+def _group_score(found: Mapping | None) -> str:
+    return f"{100 * found['pass@1']:.1f} % of {found['tasks']:,}" if found else "none"
+
+
+def _known_order(names: Iterable[str]) -> list[str]:
+    """Return categories and difficulties in their known order, unknown ones last."""
+    known = (*CATEGORIES, *DIFFICULTIES)
+    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def _failures(score: Score) -> str:
+    failed = sorted(
+        ((count, name) for name, count in score.verdicts.items() if name != "passed" and count), reverse=True
+    )
+    return ", ".join(f"{name} {count:,}" for count, name in failed[:3]) or "none"
+
+
+def _stages_table(caption: str, stages: Sequence[Stage]) -> Markup:
+    rows = []
+    for stage in stages:
+        lost = sorted(stage.dropped.items(), key=lambda item: (-item[1], item[0]))
+        name = f"{stage.name} (× {stage.samples} samples)" if stage.samples > 1 else stage.name
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost) or "none dropped"
+        rows.append((name, f"{stage.input:,}", f"{stage.kept:,}", percent(stage.share), reasons))
+    return table(caption, ("stage", "in", "kept", "share", "dropped, by reason"), rows, numeric=(1, 2, 3))
+
+
+def funnel(run: Run, drawings: Drawings) -> Markup | None:
+    """Return the way from functions to pairs, for every dataset."""
+    if not run.corpora and not run.generations and not run.datasets:
+        return None
+    content = [
+        paragraph(
+            "Each bar is all that enters a stage; the green part is kept and widens into the next bar. "
+            "Kept and dropped add up in every stage, and so do the stages: this was checked."
+        )
+    ]
+    for place, (name, dataset) in enumerate(run.datasets.items()):
+        told = f"From the functions of the corpus to the {dataset.pairs:,} pairs of {name}."
+        body = join((_figure(drawings, f"funnel_{name}", told), _stages_table(f"Stages of {name}", dataset.chain)))
+        content.append(details(f"{name}: {dataset.pairs:,} pairs", body, opened=place == 0))
+    if not run.datasets:
+        parts = [*run.corpora.items(), *((name, made.stages) for name, made in run.generations.items())]
+        content += [_stages_table(f"Stages of {name}", stages) for name, stages in parts]
+    return section("funnel", "From functions to pairs", *content)
+
+
+def responses(run: Run, drawings: Drawings) -> Markup | None:
+    """Return pass rates and drop reasons of the responses of every generation."""
+    if not run.generations:
+        return None
+    content = []
+    for name, made in run.generations.items():
+        passed = made.outcomes.get("passed", 0)
+        content += [
+            element("h3", name),
+            paragraph(
+                element("strong", f"{passed:,} of {made.responses:,} responses passed"),
+                f" the tests that the model wrote with them ({percent(made.pass_rate)}).",
+            ),
+            _figure(
+                drawings,
+                f"responses_{name}",
+                "What became of the responses: passed, the sandbox's verdict, or the "
+                "reason why a response could not be run.",
+            ),
+        ]
+        for kind, shares in (("category", made.by_category), ("difficulty", made.by_difficulty)):
+            rows = [
+                (value, f"{total:,}", f"{passed:,}", join((_bar(passed / total), percent(passed / total)), ""))
+                for value in _known_order(shares)
+                for passed, total in [shares[value]]
+            ]
+            content.append(
+                table(f"Pass rate by {kind}", (kind, "responses", "passed", "pass rate"), rows, numeric=(1, 2))
+            )
+        few = _figure(drawings, f"passes_{name}", "Instructions by how many of their responses passed.")
+        content.append(element("div", few, class_="half"))
+    return section("responses", "Verification", *content)
+
+
+def training(run: Run, drawings: Drawings) -> Markup | None:
+    """Return the loss curves."""
+    if not run.trainings:
+        return None
+    rows = []
+    for trained in run.trainings:
+        pairs = f"{run.datasets[trained.dataset].pairs:,}" if trained.dataset in run.datasets else "unknown"
+        first, last = trained.losses[0], trained.losses[-1]
+        rows.append(
+            (
+                trained.model,
+                trained.base,
+                f"{trained.dataset} ({pairs} pairs)",
+                f"{last[0]:,}",
+                f"{first[1]:.3f}",
+                f"{last[1]:.3f}",
+            )
+        )
+    columns = ("model", "base", "dataset", "steps", "first loss", "last loss")
+    return section(
+        "training",
+        "Training",
+        _figure(drawings, "loss", "Loss on the responses, by optimizer step."),
+        table("Trained models", columns, rows, numeric=(3, 4, 5)),
+    )
+
+
+def throughput(run: Run, drawings: Drawings) -> Markup | None:
+    """Return wall time, rows and tokens per second of every stage."""
+    if not run.costs:
+        return None
+    rows = []
+    for cost in run.costs:
+        tokens, speed, cached = "", "", ""
+        if cost.tokens is not None:
+            tokens, speed = f"{cost.tokens:,}", f"{cost.tokens_per_s:,.0f}"
+            if cost.cached_prompt_tokens is not None and cost.prompt_tokens:
+                cached = percent(cost.cached_prompt_tokens / cost.prompt_tokens)
+        name = join((cost.stage, element("span", cost.artifact, class_="of")), "")
+        rows.append(
+            (
+                name,
+                cost.jobs,
+                duration(cost.wall_s),
+                duration(cost.cpu_s),
+                f"{cost.rows:,}",
+                f"{cost.rows_per_s:,.1f}",
+                tokens,
+                speed,
+                cached,
+            )
+        )
+    columns = ("stage", "jobs", "wall time", "CPU time", "rows", "rows/s", "tokens", "tokens/s", "prompt cached")
+    return section(
+        "throughput",
+        "Time and throughput",
+        paragraph(
+            f"All jobs together took {duration(run.wall_s)} of wall time; jobs that ran side by side each count."
+        ),
+        _figure(drawings, "stages", "Wall time by stage."),
+        table("Work and time by stage", columns, rows, numeric=tuple(range(1, 9))),
+        _note("Rates are per second of the jobs' wall time, model loading included."),
+    )
+
+
+def _example(example: Example) -> Markup:
+    blocks = []
+    for block in example.blocks:
+        body = element("pre", block.text or "(empty)", class_="code" if block.code else "prose", tabindex="0")
+        blocks.append(element("div", join((element("b", block.label), body), ""), class_="block"))
+    return join(blocks)
+
+
+def examples(kept: Sequence[Example], dropped: Sequence[Example]) -> Markup | None:
+    """Return a few kept rows and one dropped row for each reason."""
+    if not kept and not dropped:
+        return None
+    content = [paragraph("Chosen by the hash of their ids, not by eye; the same in every rerun.")]
+    if kept:
+        content.append(element("h3", "Kept: from a seed to a pair"))
+        for place, example in enumerate(kept):
+            title = join((example.origin, element("span", f" · {example.id}", class_="note")), "")
+            content.append(details(title, _example(example), opened=place == 0))
+    for stage in dict.fromkeys(example.stage for example in dropped):
+        content.append(element("h3", f"Dropped: {stage}"))
+        for example in (example for example in dropped if example.stage == stage):
+            title = join((example.reason, element("span", f" · {example.origin} · {example.id}", class_="note")), "")
+            content.append(details(title, _example(example)))
+    return section("examples", "Rows, kept and dropped", *content)
+
+
+def settings(run: Run) -> Markup:
+    """Return the merged config and what the run was made with."""
+    made = run.provenance or {}
+    git = made.get("git")
+    facts = {
+        "run": run.config["run"],
+        "seed": run.config["seed"],
+        "commit": git["commit"] + (" with local changes" if git["dirty"] else "") if git else "unknown",
+        "Python": made.get("python", "unknown"),
+        "machine": f"{made.get('cpu') or 'unknown processor'}, {made.get('cores', '?')} cores",
+        "system": made.get("platform", "unknown"),
+    }
+    if run.missing:
+        facts["not made"] = ", ".join(run.missing)
+    config = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True, width=100)
+    content = [definitions(facts), details("The merged config", element("pre", config, tabindex="0"))]
+    if made.get("packages"):
+        content.append(
+            details("Package versions", table("Installed packages", ("package", "version"), made["packages"].items()))
+        )
+    if made.get("locks"):
+        content.append(
+            details("Lock files", table("SHA-256 of the lock files", ("file", "SHA-256"), made["locks"].items()))
+        )
+    return section("settings", "Settings and versions", *content)

@@ -1,0 +1,142 @@
+"""The report's tables as CSV, and the result table that ends a run as text."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from selfalign.reporting.artifacts import Run
+from selfalign.reporting.comparisons import Comparison, points
+from selfalign.reporting.figures import duration, percent
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
+    return stream.getvalue()
+
+
+def csv_tables(run: Run, compared: Sequence[Comparison]) -> dict[str, str]:
+    """Return file name to content: scores, differences, funnel, responses, stages."""
+    chains = [(name, stage) for name, dataset in run.datasets.items() for stage in dataset.chain]
+    if not chains:
+        parts = [*run.corpora.items(), *((name, found.stages) for name, found in run.generations.items())]
+        chains = [(name, stage) for name, stages in parts for stage in stages]
+    return {
+        "scores.csv": _csv(
+            ("model", "benchmark", "tasks", "samples", "pass_at_1", "low", "high"),
+            (
+                (score.model, score.benchmark, score.tasks, score.samples, score.pass_at_1, score.low, score.high)
+                for score in run.scores
+            ),
+        ),
+        "differences.csv": _csv(
+            ("first", "second", "first_benchmark", "second_benchmark", "difference", "low", "high", "excludes_0"),
+            (
+                (
+                    c.first.model,
+                    c.second.model,
+                    c.first.benchmark,
+                    c.second.benchmark,
+                    c.difference,
+                    c.low,
+                    c.high,
+                    str(c.decided).lower(),
+                )
+                for c in compared
+            ),
+        ),
+        "funnel.csv": _csv(
+            ("artifact", "stage", "input", "kept", "reason", "dropped"),
+            (
+                (name, stage.name, stage.input, stage.kept, reason, count)
+                for name, stage in chains
+                for reason, count in (stage.dropped.items() or [("", 0)])
+            ),
+        ),
+        "responses.csv": _csv(
+            ("generation", "outcome", "responses"),
+            (
+                (name, outcome, count)
+                for name, found in run.generations.items()
+                for outcome, count in found.outcomes.items()
+            ),
+        ),
+        "stages.csv": _csv(
+            ("stage", "artifact", "jobs", "rows", "wall_s", "cpu_s", "rows_per_s", "tokens", "tokens_per_s"),
+            (
+                (
+                    cost.stage,
+                    cost.artifact,
+                    cost.jobs,
+                    cost.rows,
+                    cost.wall_s,
+                    cost.cpu_s,
+                    cost.rows_per_s,
+                    cost.tokens,
+                    cost.tokens_per_s,
+                )
+                for cost in run.costs
+            ),
+        ),
+    }
+
+
+def _columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
+    """Return rows as aligned text; `right` names the columns that are set flush right."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def title(run: Run) -> str:
+    """Return run, seed and commit as one line."""
+    git = (run.provenance or {}).get("git")
+    commit = f", commit {git['commit'][:10]}{' with local changes' if git['dirty'] else ''}" if git else ""
+    return f"Run {run.config['run']}, seed {run.config['seed']}{commit}"
+
+
+def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
+    """Return the result table that ends a run.
+
+    Args:
+        page: Where the page is.
+    """
+    lines = [title(run), ""]
+    if run.scores:
+        rows = [("model", "benchmark", "tasks", "pass@1", "95 % interval")]
+        rows += [
+            (score.model, score.benchmark, f"{score.tasks:,}", f"{100 * score.pass_at_1:.1f} %", interval(score))
+            for score in run.scores
+        ]
+        lines += [*_columns(rows, right=(2, 3, 4)), ""]
+    if compared:
+        rows = [("paired difference", "benchmark", "points", "95 % interval", "the interval")]
+        rows += [
+            (c.label, c.first.benchmark, points(c.difference), f"{points(c.low)} to {points(c.high)}", c.words)
+            for c in compared
+        ]
+        lines += [*_columns(rows, right=(2, 3)), ""]
+    facts = [
+        (f"pairs in {name}", f"{dataset.pairs:,} ({dataset.select} responses of {dataset.generation})")
+        for name, dataset in run.datasets.items()
+    ]
+    for name, found in run.generations.items():
+        passed = found.outcomes.get("passed", 0)
+        facts.append((f"responses of {name}", f"{passed:,} of {found.responses:,} passed ({percent(found.pass_rate)})"))
+    if run.costs:
+        facts.append(("wall time", f"{duration(run.wall_s)}, all jobs summed"))
+    facts += [("not made", ", ".join(run.missing))] if run.missing else []
+    facts.append(("report", page))
+    return "\n".join([*lines, *_columns(facts, right=())]) + "\n"
+
+
+def interval(score) -> str:
+    """Return a score's interval as text."""
+    return f"{100 * score.low:.1f} to {100 * score.high:.1f} %"
