@@ -17,9 +17,9 @@ from pathlib import Path
 from selfalign.records.files import read_jsonl
 
 NGRAM = 10  # words
-NGRAM_SHARE = 0.5  # of a task's n-grams that are not boilerplate; one shared phrase is not a copied task
+NGRAM_SHARE = 0.5  # of all n-grams of an instruction or docstring; one shared phrase is not a copied task
 TRIVIAL_CHARACTERS = 30  # shorter instructions, docstrings and solutions say nothing about where they come from
-TRIVIAL_NODES = 10  # the same for syntax trees: `return sorted(set(xs))` has 6
+TRIVIAL_NODES = 9  # the same for syntax trees: `return sorted(set(xs))` has 6
 DISTINCTIVE_WORDS = 3  # an entry point of as many words is evidence by itself: `separate_paren_groups`
 WORD_SHARE = 0.5  # of the instruction's words, that must come with an entry point of fewer words: `is_prime`
 ANCHOR = 4  # tokens by which an exact match is looked up
@@ -202,14 +202,14 @@ class BenchmarkIndex:
         self._ngrams: dict[str, set[tuple[int, str]]] = defaultdict(set)
         for row in rows:
             self._add(row)
-        # Boilerplate goes, and what is left of each field is the whole of which a share must match
+        # Of each field, boilerplate included, a share must match by n-grams that are not boilerplate
+        self._lengths = Counter(field for fields in self._ngrams.values() for field in fields)
         self._entries = {entry: tasks for entry, tasks in self._entries.items() if self._is_distinctive(tasks)}
         self._ngrams = {
             ngram: fields
             for ngram, fields in self._ngrams.items()
             if self._is_distinctive({number for number, _ in fields})
         }
-        self._distinctive = Counter(field for fields in self._ngrams.values() for field in fields)
 
     def _is_distinctive(self, numbers: set[int]) -> bool:
         """Return whether the tasks with these numbers are of as many benchmarks."""
@@ -311,7 +311,7 @@ class BenchmarkIndex:
             for field in self._ngrams.get(ngram, ()):
                 found[field].append(ngram)
         for field in sorted(found):
-            if len(found[field]) >= NGRAM_SHARE * self._distinctive[field]:
+            if len(found[field]) >= NGRAM_SHARE * self._lengths[field]:
                 return self.tasks[field[0]].evidence("n-grams", found[field][0])
         return None
 
