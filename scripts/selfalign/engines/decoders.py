@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from transformers.modeling_utils import AttentionInterface
 
 NAME = "selfalign_shared_prefix"
+PROBE = 5  # an arbitrary token
 GROW = 64  # columns by which the key-value buffers grow
 PREFILL_SCORES = 4 * 2**20  # attention scores computed at once while prompts are read: 16 MB in float32
 
@@ -40,6 +41,7 @@ class _Model:
         accepted = inspect.signature(model.forward).parameters
         self.last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self.takes_positions = "position_ids" in accepted
+        self.cache_name = "past_key_values" if "past_key_values" in accepted else "cache_params"
 
     def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, **options):
         if self.takes_positions:
@@ -60,9 +62,12 @@ class SharedPrefixDecoder:
     For models whose attention goes through transformers' attention interface and is plain causal attention.
     """
 
-    def __init__(self, model):
+    mixes_lengths = True
+
+    def __init__(self, model, longest: int):
         AttentionInterface.register(NAME, _attention)
         self.call = _Model(model)
+        self.longest = longest  # tokens of a sequence: a sliding window of that size changes nothing
         model.set_attn_implementation(NAME)
         self.layers: dict[int, _LayerState] = {}
 
@@ -164,16 +169,16 @@ class SharedPrefixDecoder:
         scores = torch.matmul(query, key.transpose(2, 3)).view(rows, heads, shared, length, -1)
         scores = scores.masked_fill_(~self.allowed, torch.finfo(scores.dtype).min).flatten(2, 3)
         if layer.prefix_keys is None:
-            return torch.matmul(_softmax(scores), value).view(rows, query_heads, length, size)
+            return torch.matmul(_softmax(scores), value).view(rows, query_heads, length, -1)
         # One product for all rows: [heads, rows * shared * length, size] x [heads, size, prefix].
         stacked = query.transpose(0, 1).reshape(heads, -1, size)
         with_prefix = torch.matmul(stacked, layer.prefix_keys.transpose(1, 2))
         with_prefix = with_prefix.view(heads, rows, shared * length, self.prefix).transpose(0, 1)
         weights = _softmax(torch.cat((with_prefix, scores), -1))
         of_prefix = weights[..., : self.prefix].transpose(0, 1).reshape(heads, -1, self.prefix)
-        out = torch.matmul(of_prefix, layer.prefix_values).view(heads, rows, shared * length, size).transpose(0, 1)
+        out = torch.matmul(of_prefix, layer.prefix_values).view(heads, rows, shared * length, -1).transpose(0, 1)
         out = out + torch.matmul(weights[..., self.prefix :], value)
-        return out.reshape(rows, query_heads, length, size)
+        return out.reshape(rows, query_heads, length, -1)
 
 
 def _softmax(scores: torch.Tensor) -> torch.Tensor:
@@ -198,7 +203,13 @@ def _attention(module, query, key, value, attention_mask, scaling=None, dropout=
 
 
 class PlainDecoder:
-    """Uses transformers' own cache and masks, with left padding: slower, for every other decoder-only model."""
+    """Uses transformers' own cache and masks, with left padding: slower, for every other decoder-only model.
+
+    Attributes:
+        mixes_lengths: Whether prompts of different length can run together; recurrent layers may not skip padding.
+    """
+
+    mixes_lengths = True
 
     def __init__(self, model, attention: str):
         self.call = _Model(model)
@@ -231,33 +242,64 @@ class PlainDecoder:
         self.mask = self.mask[rows]
 
     def _run(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        output = self.call(tokens, positions, attention_mask=self.mask, past_key_values=self.cache, use_cache=True)
-        return output.logits[:, -1]
+        recurrent = self.call.cache_name == "cache_params"
+        mask = None if recurrent and tokens.shape[1] == 1 else self.mask
+        cache = {self.call.cache_name: self.cache}
+        return self.call(tokens, positions, attention_mask=mask, use_cache=True, **cache).logits[:, -1]
 
 
-def choose_decoder(model) -> SharedPrefixDecoder | PlainDecoder:
-    """Return the fast decoder when it gives the model's own logits on a probe, otherwise the general one."""
+def choose_decoder(model, longest: int) -> SharedPrefixDecoder | PlainDecoder:
+    """Return the fast decoder when it gives the model's own logits on a probe, otherwise the general one.
+
+    Args:
+        model: A causal language model of transformers.
+        longest: Most tokens that a sequence will have.
+
+    Raises:
+        ValueError: neither gives them.
+    """
     config = model.config
     attention = config._attn_implementation
+    top = min(config.vocab_size, 1000)
+    shared = [(7 * at + 1) % top for at in range(12)]
+    prompts = [shared + [(row + at) % top for at in range(3 + 4 * row)] for row in range(2)]
+    wanted = [
+        torch.cat(
+            [model(input_ids=torch.tensor([prompt + more], device=model.device)).logits[:, -1] for prompt in prompts]
+        )
+        for more in ([], [PROBE])
+    ]
+    loose = 1e-4 if model.dtype == torch.float32 else 5e-2
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if model._supports_attention_backend and layers == {"full_attention"}:
-        top = min(config.vocab_size, 1000)
-        prompts = [[(7 * at + 1) % top for at in range(12)] + [row + at for at in range(3 + row)] for row in range(2)]
-        follow = torch.tensor([3, 4], device=model.device)
-        try:
-            shared = SharedPrefixDecoder(model)
-            seen = shared.start(prompts, [1, 1], 4), shared.step(follow)
-        except (NotImplementedError, TypeError, AttributeError):
-            seen = None
-        plain = PlainDecoder(model, attention)
-        wanted = plain.start(prompts, [1, 1], 4), plain.step(follow)
-        loose = 1e-4 if model.dtype == torch.float32 else 5e-2
-        if seen and all(_close(a, b, loose) for a, b in zip(seen, wanted, strict=True)):
-            model.set_attn_implementation(NAME)
-            return shared
-    return PlainDecoder(model, attention)
+    window = getattr(config, "sliding_window", None) or 2**31
+    if model._supports_attention_backend and layers <= {"full_attention", "sliding_attention"}:
+        if "sliding_attention" not in layers or window >= longest:
+            try:
+                fast = SharedPrefixDecoder(model, longest)
+                if _alike(_probe(fast, prompts), wanted, loose):
+                    return fast
+            except (NotImplementedError, TypeError, AttributeError):
+                pass
+        model.set_attn_implementation(attention)
+    plain = PlainDecoder(model, attention)
+    plain.mixes_lengths = _alike(_probe(plain, prompts), wanted, loose)
+    if not plain.mixes_lengths and not _alike(_probe(plain, prompts[:1]), [logits[:1] for logits in wanted], loose):
+        raise ValueError(
+            f"{type(model).__name__}: decoding token by token does not give the model's own logits with this "
+            "version of transformers; use the engine of kind vllm or openai"
+        )
+    return plain
 
 
-def _close(seen: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> bool:
-    scale = float(wanted.float().abs().max())
-    return bool(((seen - wanted).float().abs().max() <= tolerance * max(scale, 1.0)).item())
+def _probe(decoder: SharedPrefixDecoder | PlainDecoder, prompts: list[list[int]]) -> list[torch.Tensor]:
+    """Return the logits [rows, vocabulary] of the next token and of the one after an arbitrary token."""
+    first = decoder.start(prompts, [1] * len(prompts), 4)
+    return [first, decoder.step(torch.full((len(prompts),), PROBE, device=first.device))]
+
+
+def _alike(seen: list[torch.Tensor], wanted: list[torch.Tensor], tolerance: float) -> bool:
+    """Tell whether logits differ by less than `tolerance` of their largest value."""
+    return all(
+        bool((a - b).float().abs().max() <= tolerance * max(float(b.float().abs().max()), 1.0))
+        for a, b in zip(seen, wanted, strict=True)
+    )

@@ -42,7 +42,7 @@ class TransformersEngine:
         ends = self.model.generation_config.eos_token_id
         self.ends = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
         with torch.inference_mode():
-            self.decoder = choose_decoder(self.model)
+            self.decoder = choose_decoder(self.model, self.max_model_len)
         self.shares_prefix = isinstance(self.decoder, SharedPrefixDecoder)
         self.usage = Usage(cached_prompt_tokens=0)
         self._scanners: dict[tuple[str, ...], StopScanner] = {}
@@ -74,7 +74,7 @@ class TransformersEngine:
             if all(request.id in done for request in group):
                 continue
             completions = []
-            for batch in split_samples(group, self.batch_size):
+            for batch in split_samples(group, self.batch_size, mixed=self.decoder.mixes_lengths):
                 completions.extend(self._decode([(request, k, tokens[request.id]) for request, k in batch]))
             order = {request.id: position for position, request in enumerate(group)}
             yield sorted(completions, key=lambda completion: (order[completion.id], completion.k))
@@ -199,8 +199,9 @@ def make_groups(requests: list[Request], lengths: dict[str, int], size: int) -> 
     return groups
 
 
-def split_samples(group: list[Request], size: int) -> Iterator[list[tuple[Request, int]]]:
-    """Yield the samples (request, k) of a group in batches of at most `size`; only a lone request needs several."""
-    samples = [(request, k) for request in group for k in range(request.n)]
-    for low in range(0, len(samples), size):
-        yield samples[low : low + size]
+def split_samples(group: list[Request], size: int, *, mixed: bool) -> Iterator[list[tuple[Request, int]]]:
+    """Yield the samples (request, k) of a group in batches of at most `size`, of several requests when `mixed`."""
+    for requests in [group] if mixed else [[request] for request in group]:
+        samples = [(request, k) for request in requests for k in range(request.n)]
+        for low in range(0, len(samples), size):
+            yield samples[low : low + size]
