@@ -1,0 +1,105 @@
+"""Try the sandbox on this machine: is it there, does it hold, and what is missing if not."""
+
+import getpass
+import os
+import platform
+import subprocess
+import tempfile
+
+from selfalign.sandbox.pool import Sandbox, SandboxUnavailable, find_bwrap
+from selfalign.sandbox.settings import Program, SandboxSettings
+
+# name: (the verdict that shows that the wall holds, the program). {host_file} is a file made on the host.
+CANARIES = {
+    "correct": ("passed", "def double(x):\n    return 2 * x\nassert double(2) == 4\n"),
+    "wrong": ("assertion", "assert 1 + 1 == 3\n"),
+    "exit": ("early_exit", "import os\nos._exit(0)\nassert 1 == 1\n"),
+    "network": (
+        "passed",
+        "import socket\n"
+        "try:\n    socket.create_connection(('1.1.1.1', 53), timeout=2)\n    reached = True\n"
+        "except OSError:\n    reached = False\n"
+        "assert reached is False\n"
+        "assert [name for _, name in socket.if_nameindex()] == ['lo']\n",
+    ),
+    "host_file": (
+        "passed",
+        "import os\n"
+        "assert not os.path.exists({host_file!r})\n"
+        "assert not os.path.exists('/etc/passwd') and not os.path.exists('/proc/1')\n"
+        "assert os.listdir('.') == []\n",
+    ),
+    "host_write": (
+        "passed",
+        "refused = 0\n"
+        "for path in ('/canary', '/usr/lib/canary', '/dev/canary'):\n"
+        "    try:\n        open(path, 'w')\n    except OSError:\n        refused += 1\n"
+        "assert refused == 3\n",
+    ),
+    "environment": ("passed", "import os\nassert 'SELFALIGN_CANARY' not in os.environ\n"),
+    "privileges": (
+        "passed",
+        "import os\nassert os.getuid() != 0 and os.getpid() == 1\n"
+        "try:\n    os.setuid(0)\n    changed = True\nexcept OSError:\n    changed = False\n"
+        "assert changed is False\n",
+    ),
+    "fork": ("exception", "import os\nwhile True:\n    os.fork()\n"),
+    "threads": (
+        "exception",
+        "import threading, time\n"
+        "while True:\n    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n",
+    ),
+    "memory": ("memory", "blocks = []\nwhile True:\n    blocks.append(bytearray(1 << 24))\n"),
+    "disk": (
+        "passed",
+        "import errno\n"
+        "written, code = 0, 0\n"
+        "try:\n"
+        "    for number in range(64):\n"
+        "        with open(str(number), 'wb') as file:\n            written += file.write(bytes(1 << 20))\n"
+        "except OSError as error:\n    code = error.errno\n"
+        "assert code == errno.ENOSPC and written < 64 << 20\n",
+    ),
+    "output": ("output_limit", "while True:\n    print('x' * 1000)\n"),
+    "cpu": ("timeout_cpu", "while True:\n    pass\n"),
+    "wall": ("timeout_wall", "import time\ntime.sleep(3600)\n"),
+}
+
+
+def check_sandbox() -> dict:
+    """Run the canaries and describe the sandbox of this machine.
+
+    Raises:
+        SandboxUnavailable: something is missing, or a canary met a wall that does not hold; names cause and remedy.
+    """
+    settings = SandboxSettings(cpu_s=1.0, wall_factor=2.0, memory_mb=256)
+    os.environ["SELFALIGN_CANARY"] = "leaked"
+    try:
+        with tempfile.NamedTemporaryFile() as host_file:
+            programs = [
+                Program(id=name, code=code.replace("{host_file!r}", repr(host_file.name)))
+                for name, (_, code) in CANARIES.items()
+            ]
+            verdicts = {verdict.id: verdict for verdict in Sandbox(settings, workers=2).run(programs)}
+    finally:
+        del os.environ["SELFALIGN_CANARY"]
+    wrong = [name for name, (expected, _) in CANARIES.items() if verdicts[name].verdict != expected]
+    if wrong:
+        found = "; ".join(
+            f"{name}: expected {CANARIES[name][0]}, found {verdicts[name].verdict} {verdicts[name].detail}".strip()
+            for name in wrong
+        )
+        raise SandboxUnavailable(
+            f"the sandbox starts, but it does not hold on this machine ({found}). Nothing was run in it. "
+            "Check that bubblewrap is the distribution's own and that the kernel is a stock one, then report this"
+        )
+    bwrap = find_bwrap()
+    version = subprocess.run([bwrap, "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "bwrap": version.split()[-1],
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "user": getpass.getuser(),
+        "isolation": "bubblewrap, one pid and mount namespace per program, system call filter",
+        "canaries": {name: verdicts[name].verdict for name in CANARIES},
+    }
