@@ -17,7 +17,7 @@ from pathlib import Path
 from selfalign.records.files import read_jsonl
 
 NGRAM = 10  # words
-NGRAM_SHARE = 0.5  # of all n-grams of an instruction or docstring; one shared phrase is not a copied task
+NGRAM_SHARE = 2 / 3  # of all n-grams of an instruction or docstring; one shared phrase is not a copied task
 TRIVIAL_CHARACTERS = 30  # shorter instructions, docstrings and solutions say nothing about where they come from
 TRIVIAL_NODES = 9  # the same for syntax trees: `return sorted(set(xs))` has 6
 DISTINCTIVE_WORDS = 3  # an entry point of as many words is evidence by itself: `separate_paren_groups`

@@ -9,7 +9,6 @@ from selfalign.records.files import read_jsonl, read_table
 from selfalign.records.rows import Concepts, Function, Instruction, Pair, Response, RowType, Verdict, load_rows
 
 PASSED = "passed"
-SANDBOX_ERROR = "sandbox error"  # the sandbox's own failure, which says nothing about the program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,7 @@ class Candidate:
     @property
     def failed(self) -> bool:
         """Return whether the response was run and did not pass."""
-        return self.verdict is not None and self.verdict.verdict not in (PASSED, SANDBOX_ERROR)
+        return self.verdict is not None and self.verdict.verdict != PASSED
 
     def pair(self) -> Pair:
         """Return the candidate as a training pair."""
@@ -90,7 +89,7 @@ def pass_rates(responses: Iterable[Response], verdicts: Mapping[str, Verdict]) -
     outcomes: dict[str, list[bool]] = defaultdict(list)
     for response in responses:
         verdict = verdicts.get(response.id)
-        if not response.drop and verdict is not None and verdict.verdict != SANDBOX_ERROR:
+        if not response.drop and verdict is not None:
             outcomes[response.parent].append(verdict.verdict == PASSED)
     return {parent: round(sum(passed) / len(passed), 4) for parent, passed in outcomes.items()}
 

@@ -89,12 +89,8 @@ class Selection:
 
 def _verdict_drop(row: Candidate, select: str) -> tuple[str, str] | None:
     assert row.verdict is not None
-    verdict, detail = row.verdict.verdict, row.verdict.detail
-    if select == "passed" and not row.passed:
-        return verdict, detail
-    if select == "failed" and not row.failed:
-        return verdict, detail
-    return None
+    wanted = {"passed": row.passed, "failed": row.failed}.get(select, True)
+    return None if wanted else (row.verdict.verdict, row.verdict.detail)
 
 
 def _format_drop(row: Candidate) -> tuple[str, str] | None:
@@ -172,8 +168,6 @@ def _preferences(
             groups[row.instruction.id].append(row)
     rows = []
     for row in sorted({row.instruction.id: row for row in reversed(kept)}.values(), key=lambda row: row.id):
-        if not row.passed and not row.failed:
-            continue
         others = [other for other in groups[row.instruction.id] if (other.failed if row.passed else other.passed)]
         if index is not None:
             others = [other for other in others if _evidence(other, index) is None]
