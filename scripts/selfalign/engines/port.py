@@ -53,7 +53,8 @@ class Completion:
         k: Sample number, from 0.
         text: Without the stop string.
         finish_reason: "stop" (end of text or a stop string), "length", or "prompt too long": then the text is empty,
-            because prompt and `max_tokens` do not fit into the model's context.
+            because prompt and `max_tokens` do not fit into the model's context. A server may give others, such as
+            "content_filter". Only "stop" is a whole text.
         completion_tokens: With those of the stop string.
     """
 
