@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from selfalign.prompts import documents
+from selfalign.sandbox.pool import Sandbox
+from selfalign.sandbox.settings import Program, SandboxSettings
 
 FOLDER = Path(__file__).parent.parent / "resources" / "prompts"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -144,6 +146,19 @@ def test_broken_response_fails_its_tests(name: str, shot: documents.Shot, tmp_pa
     done = run_python(["-c", MUTATION_RUNNER], tmp_path, json.dumps(programs))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [], "the tests pass although these functions do nothing"
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_examples_pass_in_the_sandbox(name: str) -> None:
+    """What the prompts show is what verification accepts."""
+    programs = [
+        Program(id=shot.id, code=documents.code_blocks(shot.response), tests=documents.code_blocks(shot.tests))
+        for shot in PROMPTS[name].shots
+    ]
+    verdicts = list(Sandbox(SandboxSettings(), workers=1).run(programs))
+    assert {verdict.id for verdict in verdicts} == {program.id for program in programs}
+    assert [verdict for verdict in verdicts if verdict.verdict != "passed"] == []
+    assert all(verdict.assertions > 0 for verdict in verdicts)
 
 
 @pytest.mark.parametrize(("name", "shot"), SHOTS)
