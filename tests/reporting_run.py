@@ -1,6 +1,7 @@
 """A small run that is consistent in itself, made of the real row types: what the reporting tests read."""
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import pyarrow
@@ -205,25 +206,31 @@ def _escaped(row: dict) -> dict:
 
 
 def _write_dataset(folder: Path, name: str, functions: list[Function], rows: dict[str, dict]) -> None:
-    verdicts = rows["verdicts"]
-    passed = [row_id for row_id, row in verdicts.items() if row.verdict == "passed"]
-    chosen = {row_id.rpartition("-")[0]: row_id for row_id in reversed(passed)}
-    entering = passed if name == "verified" else list(verdicts)
-    pairs = sorted(chosen.values()) if name == "verified" else sorted(verdicts)[: len(chosen)]
-    reason = "another response kept" if name == "verified" else "not drawn"
-    pairs_rows = [_pair(row_id, functions, rows, passed) for row_id in pairs]
-    rejected = [
-        _pair(row_id, functions, rows, passed).dump() | {"drop": reason} for row_id in entering if row_id not in pairs
-    ]
-    write_jsonl(folder / "pairs.jsonl", [row.dump() for row in pairs_rows])
+    """Drop what did not pass (`verified` only), then all but one response of each instruction, then all but a few."""
+    verdicts = {row_id: row.verdict for row_id, row in rows["verdicts"].items()}
+    passed = [row_id for row_id, verdict in verdicts.items() if verdict == "passed"]
+    unreadable = {row.id: row.drop for row in rows["responses"].values() if row.drop}
+    failed = {key: verdict for key, verdict in verdicts.items() if name == "verified" and verdict != "passed"}
+    left = [row_id for row_id in verdicts if row_id not in failed]
+    first = {row_id.rpartition("-")[0]: row_id for row_id in reversed(left)}
+    others = {row_id: "another response chosen" for row_id in left if row_id not in first.values()}
+    pairs = sorted(first.values())[: len({row_id.rpartition("-")[0] for row_id in passed})]
+    undrawn = {row_id: "not drawn" for row_id in first.values() if row_id not in pairs}
+    stages, rejected, entering = [], [], len(rows["responses"])
+    for stage, drops in (
+        ("responses", unreadable),
+        ("verdicts", failed),
+        ("one_per_instruction", others),
+        ("size", undrawn),
+    ):
+        kept = entering - len(drops)
+        counts = dict(sorted(Counter(drops.values()).items()))
+        stages.append({"stage": stage, "input": entering, "kept": kept, "dropped": counts})
+        rejected += [{"id": key, "stage": stage, "reason": why, "detail": ""} for key, why in drops.items()]
+        entering = kept
+    write_jsonl(folder / "pairs.jsonl", [_pair(row_id, functions, rows, passed).dump() for row_id in pairs])
     write_jsonl(folder / "rejected.jsonl", rejected)
-    stage = {
-        "stage": "one per instruction",
-        "input": len(entering),
-        "kept": len(pairs),
-        "dropped": {reason: len(rejected)},
-    }
-    write_json(folder / "funnel.json", {"stages": [stage]})
+    write_json(folder / "funnel.json", {"stages": stages})
 
 
 def _pair(row_id: str, functions: list[Function], rows: dict[str, dict], passed: list[str]) -> Pair:

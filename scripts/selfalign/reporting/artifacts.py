@@ -1,10 +1,12 @@
 """Read the artifacts that a config names. What has not been made is left out; what is corrupt is an error."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfalign.records.files import read_json, read_jsonl
+from selfalign.records.rows import Pair, load_rows
+from selfalign.reporting.costs import Cost, job_costs, sum_costs
 from selfalign.reporting.funnels import Stage, check_chain, join_chain, read_funnel
 from selfalign.reporting.generations import Generation, read_generation
 
@@ -42,45 +44,19 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A dataset's own stages (from verified responses to pairs) and the whole chain from functions to pairs."""
+    """A dataset's own stages (from responses to pairs) and the whole chain from functions to pairs.
+
+    Attributes:
+        passed: Pairs whose response passed verification.
+    """
 
     name: str
     generation: str
     select: str
     pairs: int
+    passed: int
     stages: tuple[Stage, ...]
     chain: tuple[Stage, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What one stage of one artifact took, over all its jobs; token counts are None where no model ran.
-
-    Attributes:
-        tokens: Generated tokens, or those that a training read.
-    """
-
-    stage: str
-    artifact: str
-    jobs: int
-    rows: int
-    wall_s: float
-    cpu_s: float
-    prompt_tokens: int | None
-    tokens: int | None
-    cached_prompt_tokens: int | None
-
-    @property
-    def rows_per_s(self) -> float:
-        """Rows per second of the jobs' wall time."""
-        return self.rows / self.wall_s if self.wall_s else 0.0
-
-    @property
-    def tokens_per_s(self) -> float | None:
-        """Tokens per second of the jobs' wall time."""
-        if self.tokens is None:
-            return None
-        return self.tokens / self.wall_s if self.wall_s else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +87,13 @@ def evaluations(config: Mapping) -> list[tuple[str, str]]:
 
 
 def read_score(path: Path) -> Score:
-    """Read and check a `scores.json`."""
+    """Read and check a `scores/{model}/{benchmark}/scores.json`."""
     data = read_json(path)
     try:
         low, high = data["interval"]
         score = Score(
-            model=data["model"],
-            benchmark=data["benchmark"],
+            model=path.parent.parent.name,
+            benchmark=path.parent.name,
             tasks=data["tasks"],
             samples=data["samples"],
             pass_at_1=float(data["pass@1"]),
@@ -148,63 +124,38 @@ def read_losses(path: Path) -> tuple[tuple[int, float], ...]:
     return tuple((int(row["step"]), float(row["loss"])) for row in rows)
 
 
-def sum_costs(artifact: str, paths: Iterable[Path]) -> list[Cost]:
-    """Sum the stats files of one artifact by stage; missing files, and funnels without times, are left out."""
-    by_stage: dict[str, list[Mapping]] = {}
-    for path in paths:
-        if path.is_file():
-            stats = read_json(path)
-            if isinstance(stats, dict) and "stages" in stats and "wall_s" not in stats:
-                continue
-            if not isinstance(stats, dict) or not {"stage", "rows", "wall_s", "cpu_s"} <= stats.keys():
-                raise ValueError(
-                    f"{path}: not stats (stage, rows, wall_s, cpu_s); delete it and run again to remake it"
-                )
-            by_stage.setdefault(stats["stage"], []).append(stats)
-
-    def total(jobs: list[Mapping], *keys: str) -> int | None:
-        values = [stats[key] for stats in jobs for key in keys if stats.get(key) is not None]
-        return sum(values) if values else None
-
-    return [
-        Cost(
-            stage=stage,
-            artifact=artifact,
-            jobs=len(jobs),
-            rows=total(jobs, "rows") or 0,
-            wall_s=float(total(jobs, "wall_s") or 0),
-            cpu_s=float(total(jobs, "cpu_s") or 0),
-            prompt_tokens=total(jobs, "prompt_tokens"),
-            tokens=total(jobs, "completion_tokens", "tokens"),
-            cached_prompt_tokens=total(jobs, "cached_prompt_tokens"),
-        )
-        for stage, jobs in by_stage.items()
-    ]
-
-
 def _join_dataset(
     name: str, entry: Mapping, results: Path, corpora: Mapping, generations: Mapping, config: Mapping
 ) -> Dataset | None:
     folder = results / "datasets" / name
-    if not (folder / "funnel.json").is_file() or not (folder / "pairs.jsonl").is_file():
+    path = folder / "pairs.jsonl"
+    if not (folder / "funnel.json").is_file() or not path.is_file():
         return None
-    stages = read_funnel(folder / "funnel.json")
-    pairs = sum(1 for _ in read_jsonl(folder / "pairs.jsonl"))
-    if not stages or stages[-1].kept != pairs:
+    stages = read_funnel(folder / "funnel.json", "pairs")
+    verdicts = [row.verdict for row in load_rows(Pair, read_jsonl(path), str(path))]
+    pairs = len(verdicts)
+    if stages[-1].kept != pairs:
         raise ValueError(
-            f"{folder}: funnel.json ends with {stages[-1].kept if stages else 0:,} rows and pairs.jsonl has {pairs:,}; "
+            f"{folder}: funnel.json ends with {stages[-1].kept:,} rows and pairs.jsonl has {pairs:,}; "
             "delete the folder and run again"
         )
     generation = generations.get(entry["generation"])
     chain = stages
     if generation is not None:
-        chain = join_chain(generation.stages, stages, str(folder / "funnel.json"))
-        corpus = corpora.get(config["generations"][generation.name]["corpus"])
-        if corpus is not None:
-            chain = (*corpus, *chain)
+        corpus = corpora.get(config["generations"][generation.name]["corpus"], ())
+        try:
+            chain = join_chain(corpus, generation.stages, stages)
+        except ValueError as error:
+            raise ValueError(f"{folder / 'funnel.json'}: {error}") from error
     check_chain(chain, str(folder / "funnel.json"))
     return Dataset(
-        name=name, generation=entry["generation"], select=entry["select"], pairs=pairs, stages=stages, chain=chain
+        name=name,
+        generation=entry["generation"],
+        select=entry["select"],
+        pairs=pairs,
+        passed=verdicts.count("passed"),
+        stages=stages,
+        chain=chain,
     )
 
 
@@ -221,16 +172,18 @@ def read_run(results: Path, config: Mapping) -> Run:
             missing.append(f"{kind} {name}")
         return found is not None
 
-    provenance = results / "provenance.json"
+    provenance, logs = results / "provenance.json", results / "logs"
     corpora, costs = {}, []
     for name, entry in config["corpora"].items():
         folder = results / "corpora" / name
         path = folder / "funnel.json"
-        found = read_funnel(path) if path.is_file() else None
+        found = read_funnel(path, "seeds") if path.is_file() else None
         if note("corpus", name, found):
             corpora[name] = found
-        for kind in ("functions", "filtered"):
-            costs += sum_costs(name, [folder / kind / f"{part:05}.json" for part in range(entry["parts"])])
+        parts = [f"{part:05}" for part in range(entry["parts"])]
+        costs += sum_costs(name, [folder / "functions" / f"{part}.json" for part in parts])
+        costs += job_costs("filter_functions", name, [logs / f"filter_functions/{name}/{part}" for part in parts])
+        costs += job_costs("select_seeds", name, [logs / f"select_seeds/{name}"])
     generations = {}
     for name, entry in config["generations"].items():
         folder = results / "generations" / name
@@ -244,6 +197,7 @@ def read_run(results: Path, config: Mapping) -> Run:
         found = _join_dataset(name, entry, results, corpora, generations, config)
         if note("dataset", name, found):
             datasets[name] = found
+        costs += job_costs("select_pairs", name, [logs / f"select_pairs/{name}"])
     trainings = []
     for name, entry in config["models"].items():
         log = results / "models" / name / "training_log.jsonl"

@@ -8,9 +8,10 @@ import pyarrow
 import pyarrow.parquet
 
 from selfalign.records.files import read_jsonl
-from selfalign.records.rows import Function, Pair, load_rows
+from selfalign.records.rows import Function, Instruction, Pair, Response, RowType, load_rows
 from selfalign.reporting.artifacts import Run
 from selfalign.reporting.examples import Block, Example, Sample, smallest_hashes
+from selfalign.reporting.generations import shard_files
 
 KEPT_EXAMPLES = 4
 
@@ -96,7 +97,7 @@ def dropped_examples(run: Run) -> list[Example]:
                 replace(example, stage=f"{example.stage} of {name}", origin=origin, blocks=first + example.blocks)
             )
     for name in run.datasets:
-        found += _dropped_pairs(run.results / "datasets" / name / "rejected.jsonl", f"pairs of {name}")
+        found += _dropped_pairs(run, name)
     return found
 
 
@@ -118,24 +119,50 @@ def _dropped_functions(path: Path, stage: str) -> list[Example]:
     return found
 
 
-def _dropped_pairs(path: Path, stage: str) -> list[Example]:
-    if not path.is_file():
-        return []
+def _dropped_pairs(run: Run, name: str) -> list[Example]:
+    """Return one response for each reason of a dataset's own stages; those of its generation are told there."""
+    path = run.results / "datasets" / name / "rejected.jsonl"
+    generation = run.datasets[name].generation
+    told = {stage.name for stage in run.generations[generation].stages} if generation in run.generations else set()
     sample = Sample()
-    for row in read_jsonl(path):
-        sample.offer(row["drop"], row["id"], lambda row=row: row)
-    return [_dropped_pair(row, stage) for row in sample.chosen().values()]
+    for row in read_jsonl(path) if path.is_file() else ():
+        if row["stage"] not in told:
+            sample.offer(f"{row['stage']}: {row['reason']}", row["id"], lambda row=row: row)
+    chosen: Mapping[str, dict] = sample.chosen()
+    folder = run.results / "generations" / generation
+    ids = {row["id"] for row in chosen.values()}
+    shards = shard_files(folder, run.config["generations"][generation]["shards"]) or []
+    responses = _generated(Response, [shard["responses"] for shard in shards], ids)
+    asked = {row.parent for row in responses.values()}
+    instructions = _generated(Instruction, [shard["instructions"] for shard in shards], asked)
+    seeds = functions_by_id(_seeds_file(run, generation), (row_id.partition("-")[0] for row_id in ids))
+    found = []
+    for reason, row in chosen.items():
+        if row["id"] not in responses:
+            raise ValueError(f"{path}: row {row['id']} is no response of {generation}; delete it and run again")
+        response = responses[row["id"]]
+        blocks = [
+            Block(label="Because of", text=row["detail"], code=False),
+            Block(label="Instruction", text=instructions[response.parent].instruction, code=False),
+            Block(label="Response", text=response.response),
+            Block(label="Tests", text=response.tests),
+        ]
+        seed = seeds[row["id"].partition("-")[0]]
+        example = Example(
+            id=row["id"],
+            stage=f"pairs of {name}",
+            reason=reason,
+            origin=_origin(seed),
+            blocks=tuple(block for block in blocks if block.text),
+        )
+        found.append(example)
+    return found
 
 
-def _dropped_pair(row: dict, stage: str) -> Example:
-    pair = Pair.load({key: value for key, value in row.items() if key != "drop"}, stage)
-    return Example(
-        id=pair.id,
-        stage=stage,
-        reason=row["drop"],
-        origin=f"{pair.package}, {pair.path}:{pair.line} ({pair.licence})",
-        blocks=(
-            Block(label="Instruction", text=pair.instruction, code=False),
-            Block(label="Response", text=pair.response),
-        ),
-    )
+def _generated(kind: type[RowType], paths: Iterable[Path], ids: set[str]) -> dict[str, RowType]:
+    """Return the rows with the given ids."""
+    found = {}
+    for path in paths if ids else ():
+        wanted = (row for row in read_jsonl(path) if row.get("id") in ids)
+        found.update((row.id, row) for row in load_rows(kind, wanted, str(path)))
+    return found

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from selfalign.reporting.artifacts import Cost, Score, Training
+from selfalign.reporting.artifacts import Score, Training
+from selfalign.reporting.costs import Cost
 from selfalign.reporting.funnels import Stage
 from selfalign.reporting.svg import FLOW, GRID, INK, KEPT, LABEL, LOST, MUTED, NARROW, PAPER, SERIES
 
@@ -65,7 +66,11 @@ def funnel(figure: Figure, stages: Sequence[Stage]) -> None:
         top = -step * number - 0.30
         bottom = top - 0.30
         times = f"  (× {stage.samples} samples)" if stage.samples > 1 else ""
-        axes.text(0, top + 0.07, f"{stage.name}{times}", weight="bold", va="bottom", color=INK)
+        name = axes.text(0, top + 0.07, f"{stage.name}{times}", weight="bold", va="bottom", color=INK)
+        if number == 0 or stages[number - 1].part != stage.part:
+            axes.annotate(
+                f"  {stage.part}", (1, 0), xycoords=name, textcoords="offset points", xytext=(4, 0), color=MUTED
+            )
         counts = f"{stage.input:,} → {stage.kept:,} ({percent(stage.share)})"
         axes.text(span, top + 0.07, counts, va="bottom", ha="right", color=MUTED)
         kept = span * stage.share

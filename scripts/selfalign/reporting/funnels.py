@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selfalign.records.files import read_json
@@ -13,6 +13,7 @@ class Stage:
     """One stage of a funnel.
 
     Attributes:
+        part: Which part of the run it belongs to: seeds, generation or pairs.
         samples: How many rows this stage makes of each row that the stage before kept; 1 for a filter.
     """
 
@@ -20,6 +21,7 @@ class Stage:
     input: int
     kept: int
     dropped: Mapping[str, int]
+    part: str
     samples: int = 1
 
     def __post_init__(self):
@@ -51,7 +53,7 @@ def check_chain(stages: Sequence[Stage], where: str) -> None:
             )
 
 
-def read_funnel(path: Path) -> tuple[Stage, ...]:
+def read_funnel(path: Path, part: str) -> tuple[Stage, ...]:
     """Read and check a `funnel.json`.
 
     Raises:
@@ -60,33 +62,35 @@ def read_funnel(path: Path) -> tuple[Stage, ...]:
     data = read_json(path)
     try:
         stages = tuple(
-            Stage(name=item["stage"], input=item["input"], kept=item["kept"], dropped=dict(item["dropped"]))
+            Stage(part=part, name=item["stage"], input=item["input"], kept=item["kept"], dropped=dict(item["dropped"]))
             for item in data["stages"]
         )
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: not a funnel ({error!r}); delete it and run again to remake it") from error
     except ValueError as error:
         raise ValueError(f"{path}, {error}") from error
+    if not stages:
+        raise ValueError(f"{path}: a funnel without stages; delete it and run again to remake it")
     check_chain(stages, str(path))
     return stages
 
 
-def join_chain(before: Sequence[Stage], after: Sequence[Stage], where: str) -> tuple[Stage, ...]:
-    """Return one chain of two: the second follows the last stage of the first that its input fits.
+def join_chain(corpus: Sequence[Stage], generation: Sequence[Stage], dataset: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Return one chain from functions to pairs.
 
-    A dataset may take up the rows before the last stages of its generation (a random selection does not look at
-    verdicts); those stages are then not on its way.
+    A dataset's funnel begins with all responses of its generation, and so takes the place of the generation's own
+    stages from there on: what a random selection keeps does not pass through verification.
 
     Raises:
-        ValueError: the second chain's input is not what any stage of the first kept.
+        ValueError: the dataset was not made from these responses.
     """
-    if not before or not after:
-        return (*before, *after)
-    for place in range(len(before), 0, -1):
-        if before[place - 1].kept == after[0].input:
-            return (*before[:place], *after)
-    kept = ", ".join(f"{stage.name} {stage.kept:,}" for stage in before)
-    raise ValueError(
-        f"{where}: the funnel does not add up: stage {after[0].name} got {after[0].input:,} rows, but the stages "
-        f"before kept: {kept}; delete the file and run again"
-    )
+    responses = next((stage for stage in generation if stage.name == dataset[0].name), None)
+    if responses is None:
+        return (*corpus, *generation, *dataset)
+    if (responses.input, responses.kept, responses.dropped) != (dataset[0].input, dataset[0].kept, dataset[0].dropped):
+        raise ValueError(
+            f"the funnel does not add up: stage {responses.name} kept {responses.kept:,} of {responses.input:,} rows "
+            f"in the generation, but {dataset[0].kept:,} of {dataset[0].input:,} here; delete the file and run again"
+        )
+    made = tuple(generation)[: generation.index(responses)]
+    return (*corpus, *made, replace(dataset[0], samples=responses.samples), *dataset[1:])

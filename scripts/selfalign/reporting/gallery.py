@@ -36,6 +36,8 @@ def draw_figures(run: Run) -> dict[str, Drawing]:
             _draw(f"funnel_{name}", f"Funnel of {name}: {told}", lambda f, rows=dataset.chain: figures.funnel(f, rows))
         )
     for name, made in run.generations.items():
+        if not made.responses:
+            continue
         told = "; ".join(f"{outcome} {count:,}" for outcome, count in made.outcomes.items())
         found.append(
             _draw(

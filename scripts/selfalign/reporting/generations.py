@@ -18,7 +18,7 @@ class Generation:
     """What became of one generation.
 
     Attributes:
-        stages: concepts, instructions, responses, verification.
+        stages: concepts, instructions, responses, verdicts.
         outcomes: Responses by what became of them: a verdict, or the reason why they never ran.
         by_category: Category to (passed, all) responses.
         by_difficulty: Difficulty to (passed, all) responses.
@@ -73,10 +73,12 @@ class _Tally:
         if reason is not None:
             self.examples[kind].offer(reason, row_id, lambda: (row_id, blocks()))
 
-    def stage(self, kind: str, name: str, samples: int) -> Stage:
+    def stage(self, kind: str, samples: int) -> Stage:
         rows = self.rows[kind]
         dropped = {reason: count for reason, count in sorted(rows.items(), key=lambda item: item[0] or "") if reason}
-        return Stage(name=name, input=sum(rows.values()), kept=rows[None], dropped=dropped, samples=samples)
+        return Stage(
+            part="generation", name=kind, input=sum(rows.values()), kept=rows[None], dropped=dropped, samples=samples
+        )
 
 
 def _parent(row, parents: Mapping[str, object], path: Path):
@@ -166,22 +168,16 @@ def read_generation(folder: Path, name: str, settings: Mapping) -> Generation | 
     for files in shards:
         _read_shard(files, tally)
     samples = settings["samples"]
-    names = {
-        "concepts": "concepts",
-        "instructions": "instructions",
-        "responses": "responses",
-        "verdicts": "verification",
-    }
     each = {"concepts": samples["concepts"], "instructions": samples["instruction"], "responses": samples["response"]}
     dropped = [
-        Example(id=row_id, stage=names[kind], reason=reason, origin=row_id.partition("-")[0], blocks=blocks)
+        Example(id=row_id, stage=kind, reason=reason, origin=row_id.partition("-")[0], blocks=blocks)
         for kind in KINDS
         for reason, (row_id, blocks) in tally.examples[kind].chosen().items()
     ]
     return Generation(
         name=name,
         samples=samples["response"],
-        stages=tuple(tally.stage(kind, names[kind], each.get(kind, 1)) for kind in KINDS),
+        stages=tuple(tally.stage(kind, each.get(kind, 1)) for kind in KINDS),
         outcomes=dict(tally.outcomes.most_common()),
         by_category=_shares(tally.by_category),
         by_difficulty=_shares(tally.by_difficulty),

@@ -105,7 +105,7 @@ def render_page(
 <main id="main">
 {join(body for _, _, body in shown)}
 </main>
-<footer><p>Made by selfalign from the files of this run; beside this page: tables/ (CSV) and figures/ (SVG).</p></footer>
+<footer><p>Made by selfalign from the files of this run; beside it: tables/ (CSV) and figures/ (SVG).</p></footer>
 </body>
 </html>
 """

@@ -1,6 +1,6 @@
 """The sections of the page. Each returns None when the run has nothing to tell in it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import yaml
 
@@ -103,7 +103,8 @@ def _stages_table(caption: str, stages: Sequence[Stage]) -> Markup:
     rows = []
     for stage in stages:
         lost = sorted(stage.dropped.items(), key=lambda item: (-item[1], item[0]))
-        name = f"{stage.name} (× {stage.samples} samples)" if stage.samples > 1 else stage.name
+        times = f" (× {stage.samples} samples)" if stage.samples > 1 else ""
+        name = join((f"{stage.name}{times}", element("span", stage.part, class_="of")), "")
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost) or "none dropped"
         rows.append((name, f"{stage.input:,}", f"{stage.kept:,}", percent(stage.share), reasons))
     return table(caption, ("stage", "in", "kept", "share", "dropped, by reason"), rows, numeric=(1, 2, 3))
@@ -135,6 +136,9 @@ def responses(run: Run, drawings: Drawings) -> Markup | None:
         return None
     content = []
     for name, made in run.generations.items():
+        if not made.responses:
+            content += [element("h3", name), paragraph("No response was sampled: no instruction was kept.")]
+            continue
         passed = made.outcomes.get("passed", 0)
         content += [
             element("h3", name),
@@ -169,13 +173,18 @@ def training(run: Run, drawings: Drawings) -> Markup | None:
         return None
     rows = []
     for trained in run.trainings:
-        pairs = f"{run.datasets[trained.dataset].pairs:,}" if trained.dataset in run.datasets else "unknown"
+        dataset = run.datasets.get(trained.dataset)
+        told = (
+            f": {dataset.pairs:,} pairs, {percent(dataset.passed / dataset.pairs)} verified"
+            if dataset and dataset.pairs
+            else ""
+        )
         first, last = trained.losses[0], trained.losses[-1]
         rows.append(
             (
                 trained.model,
                 trained.base,
-                f"{trained.dataset} ({pairs} pairs)",
+                f"{trained.dataset}{told}",
                 f"{last[0]:,}",
                 f"{first[1]:.3f}",
                 f"{last[1]:.3f}",
@@ -196,23 +205,20 @@ def throughput(run: Run, drawings: Drawings) -> Markup | None:
         return None
     rows = []
     for cost in run.costs:
-        tokens, speed, cached = "", "", ""
-        if cost.tokens is not None:
-            tokens, speed = f"{cost.tokens:,}", f"{cost.tokens_per_s:,.0f}"
-            if cost.cached_prompt_tokens is not None and cost.prompt_tokens:
-                cached = percent(cost.cached_prompt_tokens / cost.prompt_tokens)
-        name = join((cost.stage, element("span", cost.artifact, class_="of")), "")
+        cached = (
+            cost.cached_prompt_tokens / cost.prompt_tokens if cost.cached_prompt_tokens and cost.prompt_tokens else None
+        )
         rows.append(
             (
-                name,
+                join((cost.stage, element("span", cost.artifact, class_="of")), ""),
                 cost.jobs,
                 duration(cost.wall_s),
-                duration(cost.cpu_s),
-                f"{cost.rows:,}",
-                f"{cost.rows_per_s:,.1f}",
-                tokens,
-                speed,
-                cached,
+                _shown(cost.cpu_s, duration),
+                _shown(cost.rows, "{:,}".format),
+                _shown(cost.rate(cost.rows), "{:,.1f}".format),
+                _shown(cost.tokens, "{:,}".format),
+                _shown(cost.rate(cost.tokens), "{:,.0f}".format),
+                _shown(cached, percent),
             )
         )
     columns = ("stage", "jobs", "wall time", "CPU time", "rows", "rows/s", "tokens", "tokens/s", "prompt cached")
@@ -226,6 +232,10 @@ def throughput(run: Run, drawings: Drawings) -> Markup | None:
         table("Work and time by stage", columns, rows, numeric=tuple(range(1, 9))),
         _note("Rates are per second of the jobs' wall time, model loading included."),
     )
+
+
+def _shown(value: float | None, form: Callable[[float], str]) -> str:
+    return "" if value is None else form(value)
 
 
 def _example(example: Example) -> Markup:

@@ -5,13 +5,15 @@ CSS = """
   --page: #f4f5f3; --paper: #fdfdfc; --ink: #1f2328; --muted: #5c666f; --grid: #dfe3e6; --accent: #16695f;
   --kept: #1d7f74; --flow: #d5e9e5; --lost-0: #e5a06b; --lost-1: #e8c492; --lost-2: #d6b4c0; --lost-3: #b5bcc6;
   --lost-4: #d3d8dc;
-  --series-0: #2563a8; --series-1: #1b8076; --series-2: #c8672e; --series-3: #7b52a8; --series-4: #a8324a; --series-5: #6b7a1f;
+  --series-0: #2563a8; --series-1: #1b8076; --series-2: #c8672e; --series-3: #7b52a8;
+  --series-4: #a8324a; --series-5: #6b7a1f;
   --code: #f1f3f1; }
 @media (prefers-color-scheme: dark) { :root {
   --page: #101314; --paper: #181c1e; --ink: #e6e9ea; --muted: #9aa5ab; --grid: #30373b; --accent: #5cc7b6;
   --kept: #4fb8a8; --flow: #1f3a37; --lost-0: #d98c55; --lost-1: #d9ab74; --lost-2: #c9a0ae; --lost-3: #9aa3b0;
   --lost-4: #828b93;
-  --series-0: #74aef0; --series-1: #4fb8a8; --series-2: #e59a66; --series-3: #b79ae6; --series-4: #ec7f93; --series-5: #b9c766;
+  --series-0: #74aef0; --series-1: #4fb8a8; --series-2: #e59a66; --series-3: #b79ae6;
+  --series-4: #ec7f93; --series-5: #b9c766;
   --code: #101415; } }
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; -webkit-text-size-adjust: 100%; }
@@ -64,7 +66,8 @@ summary .note { font-weight: 400; }
 details[open] > summary { margin-bottom: .5rem; }
 .block { margin: .6rem 0; } .block > b { font-size: .82rem; color: var(--muted); font-weight: 600; }
 pre { background: var(--code); border: 1px solid var(--grid); border-radius: .4rem; padding: .6rem .8rem;
-  margin: .2rem 0 0; overflow-x: auto; font: .84rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+  margin: .2rem 0 0; overflow-x: auto;
+  font: .84rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre.prose { white-space: pre-wrap; overflow-wrap: anywhere; font-family: inherit; font-size: .92rem; }
 dl { margin: .5rem 0; } dl div { display: flex; gap: .75rem; padding: .15rem 0; }
 dt { flex: 0 0 9rem; color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }

@@ -48,9 +48,9 @@ def csv_tables(run: Run, compared: Sequence[Comparison]) -> dict[str, str]:
             ),
         ),
         "funnel.csv": _csv(
-            ("artifact", "stage", "input", "kept", "reason", "dropped"),
+            ("artifact", "part", "stage", "input", "kept", "reason", "dropped"),
             (
-                (name, stage.name, stage.input, stage.kept, reason, count)
+                (name, stage.part, stage.name, stage.input, stage.kept, reason, count)
                 for name, stage in chains
                 for reason, count in (stage.dropped.items() or [("", 0)])
             ),
@@ -73,9 +73,9 @@ def csv_tables(run: Run, compared: Sequence[Comparison]) -> dict[str, str]:
                     cost.rows,
                     cost.wall_s,
                     cost.cpu_s,
-                    cost.rows_per_s,
+                    cost.rate(cost.rows),
                     cost.tokens,
-                    cost.tokens_per_s,
+                    cost.rate(cost.tokens),
                 )
                 for cost in run.costs
             ),
@@ -124,7 +124,7 @@ def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
         ]
         lines += [*_columns(rows, right=(2, 3)), ""]
     facts = [
-        (f"pairs in {name}", f"{dataset.pairs:,} ({dataset.select} responses of {dataset.generation})")
+        (f"pairs in {name}", f"{dataset.pairs:,}, {percent(dataset.passed / dataset.pairs)} of them verified")
         for name, dataset in run.datasets.items()
     ]
     for name, found in run.generations.items():
