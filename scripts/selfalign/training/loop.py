@@ -6,9 +6,11 @@ the number of processes and the micro-batch size.
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +19,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's matrix pro
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.optimization import Adafactor, get_scheduler
@@ -128,7 +131,7 @@ def load_base(described: Model, settings: TrainSettings) -> tuple[PreTrainedToke
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{described.path}: its tokenizer has no end-of-text token; a model could not learn to stop")
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return tokenizer, model.train()
 
 
@@ -265,10 +268,13 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
         }
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        try:
+            with write_errors(path), open(temporary, "wb") as file:
+                torch.save(state, file)
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def load_state(self, path: Path) -> None:
         """Restore what `save_state` saved."""
@@ -289,12 +295,28 @@ def publish(output: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
     """Write the checkpoint's files beside the output and move them in; a half-written one is never seen."""
     temporary = output.with_name(f".{output.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    for stale in [output / "model.json", *output.glob("*.safetensors*")]:
-        stale.unlink(missing_ok=True)
-    for path in sorted(temporary.iterdir()):
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(path, output / path.name)
-    temporary.rmdir()
+    try:
+        with write_errors(temporary):
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+        for stale in [output / "model.json", *output.glob("*.safetensors*")]:
+            stale.unlink(missing_ok=True)
+        for path in sorted(temporary.iterdir()):
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(path, output / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Raise the OSError, for example a full disk, that torch and safetensors hide in errors of their own."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        if isinstance(hidden := error.__context__, OSError):
+            raise OSError(hidden.errno, hidden.strerror, str(path)) from error
+        if code := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+        raise
