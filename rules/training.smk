@@ -10,7 +10,7 @@ rule fetch_model:
     log:
         "results/logs/fetch_model/{model}.log",
     wildcard_constraints:
-        model=PRETRAINED,
+        model=names(PRETRAINED),
     conda:
         "../envs/core.yaml"
     params:
@@ -37,7 +37,7 @@ rule train_model:
     benchmark:
         "results/logs/train_model/{model}.benchmark.tsv"
     wildcard_constraints:
-        model=TRAINED,
+        model=names(TRAINED),
     conda:
         "../envs/core.yaml"
     params:
