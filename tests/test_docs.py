@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from selfalign.workflow.configuration import load_configuration
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Messages of other programs, which our code does not hold.
@@ -83,6 +85,15 @@ def test_readme_is_found_by_the_workflow_catalog() -> None:
     assert "snakemake" in text
     assert "workflow" in text
     assert (ROOT / "Snakefile").exists()
+
+
+def test_readme_example_is_a_valid_config() -> None:
+    """Put into config.yaml, as the README says, it loads, and the paper's defaults hold."""
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | yaml.safe_load(example)
+    loaded = load_configuration(config, ROOT)
+    assert loaded["generations"]["self"]["shots"] == {"concepts": 8, "instruction": 8, "response": 1}
+    assert loaded["models"]["aligned"]["train"]["learning_rate"] == 1e-5
 
 
 def test_readme_tree_names_what_is_there() -> None:
