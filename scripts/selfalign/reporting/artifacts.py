@@ -58,6 +58,11 @@ class Dataset:
     stages: tuple[Stage, ...]
     chain: tuple[Stage, ...]
 
+    @property
+    def passed_share(self) -> float:
+        """The share of its pairs that passed verification, from 0 to 1."""
+        return self.passed / self.pairs if self.pairs else 0.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -159,6 +164,15 @@ def _join_dataset(
     )
 
 
+def _read_provenance(path: Path) -> Mapping | None:
+    if not path.is_file():
+        return None
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: expected a JSON object; delete it and run again to remake it")
+    return data
+
+
 def read_run(results: Path, config: Mapping) -> Run:
     """Read every artifact that the config names.
 
@@ -172,7 +186,7 @@ def read_run(results: Path, config: Mapping) -> Run:
             missing.append(f"{kind} {name}")
         return found is not None
 
-    provenance, logs = results / "provenance.json", results / "logs"
+    logs = results / "logs"
     corpora, costs = {}, []
     for name, entry in config["corpora"].items():
         folder = results / "corpora" / name
@@ -216,7 +230,7 @@ def read_run(results: Path, config: Mapping) -> Run:
     return Run(
         results=results,
         config=config,
-        provenance=read_json(provenance) if provenance.is_file() else None,
+        provenance=_read_provenance(results / "provenance.json"),
         corpora=corpora,
         generations=generations,
         datasets=datasets,

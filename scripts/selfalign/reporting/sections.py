@@ -174,11 +174,7 @@ def training(run: Run, drawings: Drawings) -> Markup | None:
     rows = []
     for trained in run.trainings:
         dataset = run.datasets.get(trained.dataset)
-        told = (
-            f": {dataset.pairs:,} pairs, {percent(dataset.passed / dataset.pairs)} verified"
-            if dataset and dataset.pairs
-            else ""
-        )
+        told = f": {dataset.pairs:,} pairs, {percent(dataset.passed_share)} verified" if dataset else ""
         first, last = trained.losses[0], trained.losses[-1]
         rows.append(
             (

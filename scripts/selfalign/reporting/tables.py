@@ -124,7 +124,7 @@ def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
         ]
         lines += [*_columns(rows, right=(2, 3)), ""]
     facts = [
-        (f"pairs in {name}", f"{dataset.pairs:,}, {percent(dataset.passed / dataset.pairs)} of them verified")
+        (f"pairs in {name}", f"{dataset.pairs:,}, {percent(dataset.passed_share)} of them verified")
         for name, dataset in run.datasets.items()
     ]
     for name, found in run.generations.items():
