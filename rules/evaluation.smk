@@ -38,6 +38,8 @@ rule complete_benchmark:
         "results/logs/complete_benchmark/{model}/{benchmark}.benchmark.tsv"
     conda:
         ENGINE_CONDA
+    resources:
+        gpu=1,
     params:
         code=code("complete_benchmark"),
         settings=lambda wildcards, input: json.dumps(completion_settings(wildcards, input)),

@@ -19,6 +19,8 @@ rule generate_concepts:
         "results/logs/generate_concepts/{generation}/{shard}.benchmark.tsv"
     conda:
         ENGINE_CONDA
+    resources:
+        gpu=1,
     params:
         code=code("generate_concepts"),
         options=lambda wildcards: generation_options(wildcards, "concepts"),
@@ -46,6 +48,8 @@ rule generate_instructions:
         "results/logs/generate_instructions/{generation}/{shard}.benchmark.tsv"
     conda:
         ENGINE_CONDA
+    resources:
+        gpu=1,
     params:
         code=code("generate_instructions"),
         options=lambda wildcards: generation_options(wildcards, "instruction"),
@@ -73,6 +77,8 @@ rule generate_responses:
         "results/logs/generate_responses/{generation}/{shard}.benchmark.tsv"
     conda:
         ENGINE_CONDA
+    resources:
+        gpu=1,
     params:
         code=code("generate_responses"),
         options=lambda wildcards: generation_options(wildcards, "response"),

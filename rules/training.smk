@@ -40,6 +40,8 @@ rule train_model:
         model=names(TRAINED),
     conda:
         "../envs/core.yaml"
+    resources:
+        gpu=1,
     params:
         code=code("train_model"),
         settings=lambda wildcards: json.dumps(config["models"][wildcards.model]["train"]),

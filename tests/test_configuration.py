@@ -1,11 +1,15 @@
 """The config: every default documented, every mistake one clear line."""
 
 import copy
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 
+from selfalign.engines.port import EngineSettings
+from selfalign.sandbox.settings import SandboxSettings
+from selfalign.training.settings import TrainSettings
 from selfalign.workflow.configuration import load_configuration, load_schema, scores_to_make
 
 ROOT = Path(__file__).parent.parent
@@ -104,3 +108,18 @@ def test_every_key_is_described_and_every_object_closed():
     assert [key for key, subschema in keys.items() if "description" not in subschema] == []
     objects = [key for key, subschema in keys.items() if "properties" in subschema and "$ref" not in subschema]
     assert [key for key in objects if keys[key].get("additionalProperties") is not False] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "way"),
+    [
+        (EngineSettings, ("properties", "engine")),
+        (SandboxSettings, ("properties", "sandbox")),
+        (TrainSettings, ("$defs", "train")),
+    ],
+)
+def test_schema_and_code_have_the_same_keys_and_defaults(settings, way):
+    schema = load_schema(ROOT)
+    for part in way:
+        schema = schema[part]
+    assert {name: key.get("default") for name, key in schema["properties"].items()} == asdict(settings())

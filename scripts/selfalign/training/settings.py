@@ -33,7 +33,7 @@ class TrainSettings:
     warmup_ratio: float = 0.05
     batch_size: int = 64
     micro_batch_size: int = 16
-    epochs: int = 2
+    epochs: int = 4
     max_tokens: int = 1280
     dropout: float = 0.0
     max_grad_norm: float = -1.0
