@@ -193,11 +193,9 @@ def _plain_causal(query, key, value, scaling: float) -> torch.Tensor:
 
 def _attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, decoder_state=None, **options):
     """Hand a layer's attention to the decoder; anything beyond plain causal attention is refused."""
-    special = [
-        name for name in ("softcap", "s_aux", "position_bias", "sliding_window") if options.get(name) is not None
-    ]
-    if decoder_state is None or special:
-        raise NotImplementedError(f"attention with {special or 'no decoder'}")
+    special = any(options.get(name) is not None for name in ("softcap", "s_aux", "position_bias"))
+    if decoder_state is None or special or (options.get("sliding_window") or 2**31) < decoder_state.longest:
+        raise NotImplementedError("not plain causal attention")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     return decoder_state.attend(module.layer_idx, query, key, value, scaling).transpose(1, 2), None
 

@@ -165,7 +165,7 @@ def sample(logits, draws, temperature, top_p):
     scaled = logits.float() / temperature.clamp(min=1e-6)[:, None]
     chances = torch.softmax(scaled, -1, dtype=torch.float64)
     if bool((top_p < 1).any()):
-        ranked, order = chances.sort(-1, descending=True, stable=True)
+        ranked, order = chances.sort(stable=True, descending=True)
         ranked[ranked.cumsum(-1) - ranked >= top_p[:, None]] = 0
         chances = torch.zeros_like(chances).scatter_(-1, order, ranked)
     mass = chances.cumsum(-1)
