@@ -17,7 +17,7 @@ from selfalign.records.progress import Progress
 from selfalign.records.rows import Function
 from selfalign.seeds.sources import SourceFile
 
-LARGEST_FILE = 2_000_000  # bytes; what is larger is data
+LARGEST_FILE = 1_000_000  # bytes; what is larger is data (The Stack has the same limit)
 _BLOCKS = {"try_statement", "if_statement", "block", "else_clause", "except_clause", "elif_clause", "finally_clause"}
 _IMPORTS = {"import_statement", "import_from_statement", "future_import_statement"}
 
@@ -153,13 +153,13 @@ def used_imports(code: str, imports: Sequence[tuple[str, str]]) -> str:
     """
     names = global_names(code)
     lines: list[str] = []
-    bound: set[str] = set()
+    plain: dict[str, bool] = {}  # name to whether `import a` or `import a.b` bound it
     for name, line in imports:
-        additive = re.fullmatch(r"import \S+", line) is not None
-        future = line.startswith("from __future__ ")
-        if not future and (name not in names or (name in bound and not additive)):
-            continue
-        bound.add(name)
+        if not line.startswith("from __future__ "):
+            is_plain = re.fullmatch(r"import \S+", line) is not None
+            if name not in names or (name in plain and not (plain[name] and is_plain)):
+                continue
+            plain.setdefault(name, is_plain)
         lines.append(line)
     lines = list(dict.fromkeys(lines))
     return "\n".join(sorted(lines, key=lambda line: not line.startswith("from __future__ ")))
