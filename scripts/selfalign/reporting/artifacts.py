@@ -136,7 +136,7 @@ def _join_dataset(
     path = folder / "pairs.jsonl"
     if not (folder / "funnel.json").is_file() or not path.is_file():
         return None
-    stages = read_funnel(folder / "funnel.json", "pairs")
+    stages = read_funnel(folder / "funnel.json", "selection")
     verdicts = [row.verdict for row in load_rows(Pair, read_jsonl(path), str(path))]
     pairs = len(verdicts)
     if stages[-1].kept != pairs:

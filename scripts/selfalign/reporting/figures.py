@@ -69,7 +69,13 @@ def funnel(figure: Figure, stages: Sequence[Stage]) -> None:
         name = axes.text(0, top + 0.07, f"{stage.name}{times}", weight="bold", va="bottom", color=INK)
         if number == 0 or stages[number - 1].part != stage.part:
             axes.annotate(
-                f"  {stage.part}", (1, 0), xycoords=name, textcoords="offset points", xytext=(4, 0), color=MUTED
+                f"  {stage.part}",
+                (1, 0),
+                xycoords=name,
+                textcoords="offset points",
+                xytext=(4, 0),
+                color=MUTED,
+                va="bottom",
             )
         counts = f"{stage.input:,} → {stage.kept:,} ({percent(stage.share)})"
         axes.text(span, top + 0.07, counts, va="bottom", ha="right", color=MUTED)

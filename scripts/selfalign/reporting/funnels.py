@@ -13,7 +13,7 @@ class Stage:
     """One stage of a funnel.
 
     Attributes:
-        part: Which part of the run it belongs to: seeds, generation or pairs.
+        part: Which part of the run it belongs to: seeds, generation or selection.
         samples: How many rows this stage makes of each row that the stage before kept; 1 for a filter.
     """
 
@@ -93,4 +93,4 @@ def join_chain(corpus: Sequence[Stage], generation: Sequence[Stage], dataset: Se
             f"in the generation, but {dataset[0].kept:,} of {dataset[0].input:,} here; delete the file and run again"
         )
     made = tuple(generation)[: generation.index(responses)]
-    return (*corpus, *made, replace(dataset[0], samples=responses.samples), *dataset[1:])
+    return (*corpus, *made, replace(dataset[0], part=responses.part, samples=responses.samples), *dataset[1:])

@@ -12,26 +12,35 @@ from selfalign.reporting.markup import Markup, element, join, paragraph, text
 from selfalign.reporting.style import CSS
 
 
-def _finding(compared: Sequence[Comparison]) -> Markup | None:
-    """Return the first comparison in a sentence."""
+def _finding(run: Run, compared: Sequence[Comparison]) -> Markup | None:
+    """Return in words the first comparison, and the one with a model that was trained otherwise, if there is one."""
     if not compared:
         return None
     found = compared[0]
-    return element(
-        "p",
-        join(
-            (
-                f"On {found.first.benchmark}, ",
-                element("strong", found.first.model),
-                f" solves {100 * found.first.pass_at_1:.1f} % of the tasks and {found.second.model} "
-                f"{100 * found.second.pass_at_1:.1f} %: a difference of ",
-                element("strong", f"{points(found.difference)} points"),
-                f" (95 % interval {points(found.low)} to {points(found.high)}).",
-            ),
-            "",
-        ),
-        class_="finding",
+    pieces = [
+        f"On {found.first.benchmark}, ",
+        element("strong", found.first.model),
+        f" solves {100 * found.first.pass_at_1:.1f} % of the tasks and {found.second.model} "
+        f"{100 * found.second.pass_at_1:.1f} %: a difference of ",
+        *_difference(found),
+    ]
+    models = run.config["models"]
+    for other in compared[1:]:
+        if other.first == found.first and "dataset" in models[other.second.model]:
+            pieces += [
+                f" Against {other.second.model}, trained on the dataset {models[other.second.model]['dataset']} "
+                f"({100 * other.second.pass_at_1:.1f} %), the difference is ",
+                *_difference(other),
+            ]
+            break
+    return element("p", join(pieces, ""), class_="finding")
+
+
+def _difference(found: Comparison) -> tuple[Markup, str]:
+    told = (
+        f" (95 % interval {points(found.low)} to {points(found.high)}{'' if found.decided else ', which includes 0'})."
     )
+    return element("strong", f"{points(found.difference)} points"), told
 
 
 def _tiles(run: Run) -> Markup:
@@ -97,7 +106,7 @@ def render_page(
 <header>
 <p class="kicker">selfalign</p>
 <h1>Run {text(name)}</h1>
-{_finding(compared) or paragraph("A base code model teaches itself: functions, concepts, tasks, verified answers.")}
+{_finding(run, compared) or paragraph("A base code model teaches itself: concepts, tasks, verified answers.")}
 <p class="meta">{text(_meta(run))}</p>
 {_tiles(run)}
 </header>

@@ -42,10 +42,10 @@ def scores(run: Run, compared: Sequence[Comparison], drawings: Drawings) -> Mark
     if not run.scores:
         return None
     rows = [
-        (s.model, s.benchmark, f"{s.tasks:,}", s.samples, f"{100 * s.pass_at_1:.1f} %", interval(s), _failures(s))
+        (s.model, s.benchmark, f"{100 * s.pass_at_1:.1f} %", interval(s), f"{s.tasks:,}", s.samples, _failures(s))
         for s in run.scores
     ]
-    columns = ("model", "benchmark", "tasks", "samples", "pass@1", "95 % interval", "most frequent failures")
+    columns = ("model", "benchmark", "pass@1", "95 % interval", "tasks", "samples", "most frequent failures")
     content = [
         _figure(
             drawings, "scores", "pass@1: the share of tasks that the first answer solves. Bands are 95 % intervals."
@@ -54,13 +54,13 @@ def scores(run: Run, compared: Sequence[Comparison], drawings: Drawings) -> Mark
     ]
     if compared:
         rows = [
-            (c.label, c.first.benchmark, points(c.difference), f"{points(c.low)} to {points(c.high)}", c.words)
+            (c.label, points(c.difference), f"{points(c.low)} to {points(c.high)}", c.words, c.first.benchmark)
             for c in compared
         ]
-        columns = ("difference", "benchmark", "points", "95 % interval", "the interval")
+        columns = ("difference", "points", "95 % interval", "the interval", "benchmark")
         content += [
             element("h3", "Is the difference real?"),
-            table("Paired differences of pass@1 over the same tasks, in points", columns, rows, numeric=(2, 3)),
+            table("Paired differences of pass@1 over the same tasks, in points", columns, rows, numeric=(1, 2)),
             *_by_group(run.scores, "by_category", "category"),
             *_by_group(run.scores, "by_difficulty", "difficulty"),
             _note("Intervals are over tasks, for this one seed: they do not cover the luck of training and sampling."),

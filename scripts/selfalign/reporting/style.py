@@ -78,6 +78,7 @@ footer { color: var(--muted); font-size: .88rem; padding-bottom: 3rem; }
   section { padding: 1.1rem 1rem; border-radius: .6rem; }
   nav ul { padding-left: .8rem; padding-right: .8rem; }
   table { width: max-content; min-width: 100%; } td { max-width: 15rem; }
+  table { font-size: .88rem; } th, td { padding-right: .6rem; } tbody th { max-width: 9.5rem; overflow-wrap: anywhere; }
   .wide { display: none; } .narrow { display: block; }
   dl div { flex-direction: column; gap: 0; } dt { flex-basis: auto; font-size: .85rem; }
 }
