@@ -114,7 +114,7 @@ def asker(settings: AskSettings, model: Model, *, benchmark: str, run_seed: int)
 
     def completion(task: Task) -> Question:
         if task.prompt is None:
-            raise ValueError(f"{task.id} has no code to complete; ask {benchmark} by chat or few-shot")
+            raise ValueError(f"{task.id} has no code to complete; ask {task.benchmark} by chat or few-shot")
         return Question(prompt=task.prompt, stop=tuple(task.stop) if settings.stop is None else settings.stop)
 
     return completion

@@ -24,11 +24,17 @@ def score_benchmark(*, model: str, benchmark: Path, completions: Path, verdicts:
     answers = list(load_rows(Answer, read_jsonl(completions), str(completions)))
     found = {verdict.id: verdict for verdict in load_rows(Verdict, read_jsonl(verdicts), str(verdicts))}
     samples = Counter(answer.task for answer in answers)
-    for task in tasks:
-        if samples[task.id] != len(answers) / len(tasks):
+    count = max(samples.values(), default=0)
+    if samples.keys() != {task.id for task in tasks}:
+        raise ValueError(
+            f"{completions}: not answers to the tasks of {benchmark}, {len(samples)} of {len(tasks)} tasks have one; "
+            "delete it and run again to remake it"
+        )
+    for task, found_samples in samples.items():
+        if found_samples != count:
             raise ValueError(
-                f"{completions}: {samples[task.id]} answers to {task.id}, and {len(answers)} to {len(tasks)} tasks; "
-                "delete it and run again to remake it"
+                f"{completions}: {found_samples} answers to {task}, but {count} to other tasks; delete it and run "
+                "again to remake it"
             )
     outcomes = {}
     for answer in answers:
@@ -36,7 +42,6 @@ def score_benchmark(*, model: str, benchmark: Path, completions: Path, verdicts:
             raise ValueError(f"{verdicts}: no verdict on {answer.id}; delete it and run again to remake it")
         outcomes[answer.id] = answer.drop or found[answer.id].verdict
     passed = Counter(answer.task for answer in answers if outcomes[answer.id] == PASSED)
-    count = len(answers) // len(tasks)
     per_task = {task.id: passed[task.id] / count for task in tasks}
     scores = {"model": model, "benchmark": benchmark.stem, "samples": count, **summarise(per_task)}
     for k in MORE_SAMPLES:

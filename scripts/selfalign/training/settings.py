@@ -17,7 +17,7 @@ class TrainSettings:
         warmup_ratio: Fraction of the steps in which the rate rises from 0.
         batch_size: Pairs per step, over all processes.
         micro_batch_size: Pairs per forward pass of one process; changes memory and speed, not the loss.
-        epochs: Passes over the pairs. The paper does not give its number; StarCoder2-Instruct took 4.
+        epochs: Passes over the pairs. The paper does not give its number; StarCoder2-Instruct's is 4.
         max_tokens: Longest prompt and response together; longer ones are cut.
         dropout: Probability, for every kind of dropout that the architecture has.
         max_grad_norm: Clipping of the gradient's norm; -1 is off.

@@ -1,0 +1,594 @@
+"""Benchmarks: files to tasks, questions, answers to programs, verdicts, scores; through the real commands."""
+
+import gzip
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from math import comb
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from tiny_model import make_model, make_tokenizer
+
+from selfalign.benchmarks.asking import AskSettings, asker
+from selfalign.benchmarks.completions import answer_id, complete_benchmark
+from selfalign.benchmarks.programs import Answer, build_program, code_before, find_code
+from selfalign.benchmarks.scoring import score_benchmark
+from selfalign.benchmarks.statistics import bootstrap_interval, paired_difference, pass_at_k
+from selfalign.benchmarks.tasks import Task, prepare_benchmark, read_tasks
+from selfalign.benchmarks.verification import verify_completions
+from selfalign.engines.models import read_model, write_model
+from selfalign.prompts.chat import SYSTEM_PROMPT, chat_template
+from selfalign.prompts.documents import chat_document, load_prompts
+from selfalign.records.files import read_json, read_jsonl, write_jsonl
+from selfalign.records.rows import Verdict
+from selfalign.records.settings import load_settings
+from selfalign.sandbox import SandboxSettings
+
+PROMPTS = ROOT / "resources/prompts/demo.yaml"
+HUMANEVAL_LIKE = {
+    "task_id": "HumanEval/1",
+    "prompt": "from typing import List\n\n\ndef half(x):\n    return x / 2\n\n\n"
+    'def halves(xs: List[int]):\n    """Halve."""\n',
+    "entry_point": "halves",
+    "canonical_solution": "    return [half(x) for x in xs]\n",
+    "test": "\n\nMETADATA = {}\n\n\ndef check(candidate):\n    assert candidate([2, 4]) == [half(2), 2.0]\n\n",
+}
+DEMO_LIKE = {
+    "task_id": "demo-1",
+    "category": "function",
+    "difficulty": "easy",
+    "operations": ["double"],
+    "instruction": "Write a function `double(xs)` that doubles each number.",
+    "entry_point": "double",
+    "canonical_solution": "def double(xs):\n    return [2 * x for x in xs]",
+    "tests": "assert double([1, 2]) == [2, 4]\nassert double([]) == []",
+}
+
+
+def demo_rows() -> list[dict]:
+    """Return three tasks: a function, a class and a program."""
+    return [
+        DEMO_LIKE,
+        {
+            **DEMO_LIKE,
+            "task_id": "demo-2",
+            "category": "class",
+            "difficulty": "hard",
+            "entry_point": "Total",
+            "canonical_solution": "class Total:\n    def __init__(self, xs):\n        self.xs = xs\n\n"
+            "    def result(self):\n        return sum(self.xs)",
+            "tests": "assert Total([1, 2]).result() == 3",
+        },
+        {
+            **DEMO_LIKE,
+            "task_id": "demo-3",
+            "category": "program",
+            "entry_point": "main",
+            "canonical_solution": "def main(xs):\n    return max(xs)",
+            "tests": "assert main([1, 3, 2]) == 3",
+        },
+    ]
+
+
+@pytest.fixture
+def demo(tmp_path) -> Path:
+    """Return the prepared rows of the three tasks."""
+    write_jsonl(tmp_path / "source.jsonl", demo_rows())
+    assert prepare_benchmark("demo", tmp_path / "source.jsonl", tmp_path / "benchmarks/demo.jsonl") == 3
+    return tmp_path / "benchmarks/demo.jsonl"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """Return the model.json of a tiny random model without a chat template."""
+    folder = tmp_path_factory.mktemp("model")
+    make_model(folder, max_position_embeddings=2048)
+    write_model(folder / "model.json", folder)
+    return folder / "model.json"
+
+
+def run(script: str, *options: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / f"scripts/{script}.py", *options]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+
+def answers_of(tasks: list[Task], write: callable) -> list[dict]:
+    """Return answer rows with the text that `write` gives for each task."""
+    rows = []
+    for task in tasks:
+        text = write(task)
+        program, drop = build_program(task, text, completes_prompt=False)
+        rows.append(
+            Answer(
+                id=answer_id(task.id, 0), task=task.id, k=0, text=text, finish_reason="stop", program=program, drop=drop
+            ).dump()
+        )
+    return rows
+
+
+# Statistics
+
+PASS_AT_K = [
+    # samples, passed, k, expected
+    (1, 0, 1, 0.0),
+    (1, 1, 1, 1.0),
+    (10, 3, 1, 0.3),
+    (5, 2, 2, 0.7),
+    (10, 3, 5, 11 / 12),
+    (10, 6, 5, 1.0),
+    (200, 1, 100, 0.5),
+    (200, 20, 10, 1 - comb(180, 10) / comb(200, 10)),
+    (100_000, 1, 1, 1e-5),
+]
+
+
+@pytest.mark.parametrize(("samples", "passed", "k", "expected"), PASS_AT_K)
+def test_pass_at_k_of_known_values(samples, passed, k, expected):
+    assert pass_at_k(samples, passed, k) == pytest.approx(expected, abs=1e-12)
+
+
+def test_pass_at_k_is_the_mean_over_all_choices():
+    for samples, k in itertools.product(range(1, 7), range(1, 7)):
+        for passed in range(samples + 1) if k <= samples else ():
+            draws = list(itertools.combinations([True] * passed + [False] * (samples - passed), k))
+            assert pass_at_k(samples, passed, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+
+
+@pytest.mark.parametrize(("samples", "passed", "k"), [(3, 1, 4), (3, 4, 1), (3, 1, 0), (3, -1, 1)])
+def test_pass_at_k_refuses_impossible_numbers(samples, passed, k):
+    with pytest.raises(ValueError, match=f"pass@{k}"):
+        pass_at_k(samples, passed, k)
+
+
+def test_interval_is_that_of_the_normal_approximation_and_repeats():
+    low, high = bootstrap_interval([1.0] * 120 + [0.0] * 280)  # 30 % of 400 tasks
+    error = 1.96 * (0.3 * 0.7 / 400) ** 0.5
+    assert (low, high) == pytest.approx((0.3 - error, 0.3 + error), abs=0.005)
+    assert bootstrap_interval([1.0] * 120 + [0.0] * 280) == (low, high)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1.0])
+def test_interval_of_equal_values_has_no_width_and_holds_the_mean(value):
+    values = [value] * 7
+    low, high = bootstrap_interval(values)
+    assert low <= sum(values) / 7 <= high
+    assert high - low < 1e-12
+
+
+def test_paired_difference_sees_what_the_tasks_share():
+    ones = {f"t{n}": float(n < 60) for n in range(100)}
+    twos = {f"t{n}": float(n < 50) for n in range(100)}
+    a, b = ({"model": name, "benchmark": "demo", "per_task": scores} for name, scores in (("a", ones), ("b", twos)))
+    found = paired_difference(a, b)
+    assert found["difference"] == pytest.approx(0.1)
+    assert found["tasks"] == 100
+    low, high = found["interval"]
+    assert 0.03 < low < 0.1 < high < 0.17  # 10 of 100 tasks differ, all one way: about 1.96 x 0.03
+    separate = bootstrap_interval(list(ones.values()))
+    assert high - low < separate[1] - separate[0]
+    assert paired_difference(b, a)["difference"] == -found["difference"]
+    assert paired_difference(a, a) == {"difference": 0.0, "interval": [0.0, 0.0], "tasks": 100}
+    with pytest.raises(ValueError, match="a on demo and b on demo: 1 tasks"):
+        paired_difference(a, {**b, "per_task": {**twos, "t100": 1.0}})
+
+
+# From text to programs
+
+CODE = "def f(x):\n    return x + 1\n"
+ANSWERS = [
+    ("one block", f"Here it is.\n\n```python\n{CODE}```\nDone.", CODE),
+    ("unclosed block", f"```python\n{CODE}", CODE),
+    ("several blocks", f"```python\nimport math\n```\nand\n```py\n{CODE}```", f"import math\n\n{CODE}"),
+    ("other languages are left out", f"```bash\npip install x\n```\n```python\n{CODE}```", CODE),
+    ("a block of no language", f"```\n{CODE}```", CODE),
+    ("a block of no language, unclosed", f"Sure:\n```\n{CODE}", CODE),
+    ("plain code", CODE, CODE),
+    ("plain code after prose", f"The function:\n\n{CODE}", CODE),
+    ("plain code before prose", f"{CODE}\nThis adds one to x.", CODE + "\n"),
+    ("a decorated class", "@dataclass\nclass A:\n    x: int", "@dataclass\nclass A:\n    x: int\n"),
+    ("prose only", "I cannot do that.", ""),
+    ("code that does not parse", "def f(x:\n  return", ""),
+    ("nothing", "", ""),
+    ("an empty block", "```python\n```", "\n"),
+]
+
+
+@pytest.mark.parametrize(("text", "code"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS])
+def test_code_is_found_in_answers(text, code):
+    assert find_code(text) == code
+
+
+def humaneval_task() -> Task:
+    from selfalign.benchmarks.humaneval import read_task
+
+    return read_task(HUMANEVAL_LIKE, "humaneval")
+
+
+def demo_task() -> Task:
+    from selfalign.benchmarks.demo import read_task
+
+    return read_task(DEMO_LIKE, "demo")
+
+
+SOLUTION = "def halves(xs):\n    return [x / 2 for x in xs]"
+PROGRAMS = [
+    ("completion", "    return [half(x) for x in xs]", True, True),
+    (
+        "completion with a second function",
+        "    return g(xs)\n\ndef g(xs):\n    return [x / 2 for x in xs]\n",
+        True,
+        True,
+    ),
+    ("completion that is wrong", "    return xs", True, False),
+    ("answer without the imports and helpers", f"```python\n{SOLUTION}\n```", False, True),
+    ("answer with a helper of its own", f"```python\ndef half(x):\n    return x / 2\n\n{SOLUTION}\n```", False, True),
+    ("answer with a future import", f"```python\nfrom __future__ import annotations\n{SOLUTION}\n```", False, True),
+    ("answer in a second block", f"```python\nimport math\n```\n```python\n{SOLUTION}\n```", False, True),
+    ("answer that is wrong", "```python\ndef halves(xs):\n    return xs\n```", False, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "completes", "passes"), [case[1:] for case in PROGRAMS], ids=[case[0] for case in PROGRAMS]
+)
+def test_programs_hold_all_that_the_tests_need(text, completes, passes):
+    program, drop = build_program(humaneval_task(), text, completes_prompt=completes)
+    assert drop is None
+    assert program.endswith("check(halves)\n")
+    if passes:
+        exec(compile(program, "program", "exec"), {})
+    else:
+        with pytest.raises(AssertionError):
+            exec(compile(program, "program", "exec"), {})
+
+
+@pytest.mark.parametrize(("text", "completes"), [("No.", False), ("```python\n\n```", False), (" \n", True)])
+def test_answers_without_code_are_dropped(text, completes):
+    assert build_program(humaneval_task(), text, completes_prompt=completes) == ("", "no code")
+
+
+def test_code_before_the_function_is_imports_and_helpers():
+    prompt = HUMANEVAL_LIKE["prompt"]
+    assert code_before(prompt, "halves") == prompt[: prompt.index("def halves")]
+    assert code_before(prompt, "other") == ""
+
+
+# Files
+
+
+def test_humaneval_becomes_tasks(tmp_path):
+    with gzip.open(tmp_path / "HumanEval.jsonl.gz", "wt") as file:
+        file.write(json.dumps(HUMANEVAL_LIKE) + "\n\n")
+    result = run(
+        "prepare_benchmark", "--kind", "humaneval", "--path", tmp_path / "HumanEval.jsonl.gz",
+        "--output", tmp_path / "he.jsonl",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (task,) = read_tasks(tmp_path / "he.jsonl")
+    assert (task.id, task.benchmark, task.category, task.difficulty) == ("HumanEval/1", "he", "function", None)
+    assert task.prompt in task.canonical_solution
+    assert task.prompt.strip() in task.instruction
+    assert "\ndef " in task.stop
+    exec(f"{task.canonical_solution}\n{task.tests}", {})
+
+
+def source(tmp_path: Path, *lines: str | dict) -> Path:
+    path = tmp_path / "tasks.jsonl"
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def missing(tmp_path):
+    return tmp_path / "nowhere.jsonl"
+
+
+def torn_gzip(tmp_path):
+    path = tmp_path / "torn.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(DEMO_LIKE).encode() * 100)[:-40])
+    return path
+
+
+BAD_FILES = [
+    (missing, "nowhere.jsonl: no such benchmark file; correct the benchmark's path in the config"),
+    (torn_gzip, "torn.jsonl.gz: corrupt after row 0"),
+    (source, "tasks.jsonl: no tasks in it"),
+    (lambda tmp_path: source(tmp_path, DEMO_LIKE, '{"task_id": '), "tasks.jsonl, row 2: not a row of JSON lines"),
+    (lambda tmp_path: source(tmp_path, DEMO_LIKE, "[1]"), "row 2: not a row of JSON lines (a JSON object was"),
+    (lambda tmp_path: source(tmp_path, DEMO_LIKE, DEMO_LIKE), "row 2: the task demo-1 is there twice"),
+    (lambda tmp_path: source(tmp_path, HUMANEVAL_LIKE), "row 1: no field 'instruction'; is this a file of the kind"),
+    (lambda tmp_path: source(tmp_path, {**DEMO_LIKE, "tests": 3}), "row 1: a field has the wrong type (tests is 3"),
+    (lambda tmp_path: source(tmp_path, {**DEMO_LIKE, "tests": "assert ("}), "row 1: solution and tests are not valid"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_FILES, ids=[message[-40:] for _, message in BAD_FILES])
+def test_bad_files_are_one_clear_error(tmp_path, make, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        prepare_benchmark("demo", make(tmp_path), tmp_path / "out.jsonl")
+    assert message in str(error.value)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_command_prints_an_error_and_no_traceback(tmp_path):
+    result = run("prepare_benchmark", "--kind", "demo", "--path", tmp_path / "no", "--output", tmp_path / "out.jsonl")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {tmp_path / 'no'}: no such benchmark file")
+    assert result.stderr.count("\n") == 1
+
+
+# Questions
+
+
+def test_base_and_aligned_models_get_the_same_text_by_chat(model, tmp_path):
+    make_model(tmp_path)
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = chat_template(SYSTEM_PROMPT, adds_bos=False)
+    tokenizer.save_pretrained(tmp_path)
+    write_model(tmp_path / "model.json", tmp_path)
+    aligned, base = read_model(tmp_path / "model.json"), read_model(model)
+    assert (aligned.chat_template, base.chat_template) == (True, False)
+    for settings, system in ((AskSettings(), SYSTEM_PROMPT), (AskSettings(system_prompt="Be brief."), "Be brief.")):
+        questions = [asker(settings, asked, benchmark="demo", run_seed=1)(demo_task()) for asked in (base, aligned)]
+        assert questions[0] == questions[1]
+        assert questions[0].prompt == chat_document(system, DEMO_LIKE["instruction"])
+
+
+def test_a_template_of_another_make_can_be_passed_over(tmp_path):
+    make_model(tmp_path)
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{% for message in messages %}<{{ message.content }}>{% endfor %}"
+    tokenizer.save_pretrained(tmp_path)
+    write_model(tmp_path / "model.json", tmp_path)
+    foreign = read_model(tmp_path / "model.json")
+    for own, prompt in (
+        (True, f"<{DEMO_LIKE['instruction']}>"),
+        (False, chat_document(SYSTEM_PROMPT, DEMO_LIKE["instruction"])),
+    ):
+        settings = AskSettings(own_template=own)
+        assert asker(settings, foreign, benchmark="demo", run_seed=1)(demo_task()).prompt == prompt
+
+
+def test_few_shot_is_an_open_response_document(model):
+    settings = AskSettings(prompt="few-shot", prompts=str(PROMPTS), shots=2, shot_sets=3)
+    ask = asker(settings, read_model(model), benchmark="demo", run_seed=1)
+    questions = [ask(replace(demo_task(), id=f"demo-{number}")) for number in range(40)]
+    prompts = load_prompts(PROMPTS)
+    for question in questions:
+        assert question.prompt.startswith(prompts.headers["response"])
+        assert question.prompt.endswith(f"{DEMO_LIKE['instruction']}\n</instruction>\n<response>\n")
+        assert question.prompt.count("</response>") == 2
+        assert question.stop == ("</response>", "## Example")
+    assert len({question.prompt[: question.shared] for question in questions}) == 3
+    assert ask(demo_task()) == asker(settings, read_model(model), benchmark="demo", run_seed=1)(demo_task())
+
+
+def test_completion_is_the_code_and_its_stops(model):
+    ask = asker(AskSettings(prompt="completion"), read_model(model), benchmark="humaneval", run_seed=1)
+    question = ask(humaneval_task())
+    assert question.prompt == HUMANEVAL_LIKE["prompt"]
+    assert question.stop == ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(")
+    with pytest.raises(ValueError, match="demo-1 has no code to complete; ask demo by chat or few-shot"):
+        ask(demo_task())
+
+
+BAD_SETTINGS = [
+    ({"promt": "chat"}, "unknown setting 'promt'; did you mean prompt?"),
+    ({"prompt": "words"}, "not one of chat, few-shot, completion"),
+    ({"prompt": "few-shot"}, "prompts names a prompt file"),
+    ({"prompts": "x.yaml"}, "prompts names a prompt file"),
+    ({"samples": 3}, "3 samples at temperature 0"),
+    ({"samples": 0}, "samples is 0"),
+    ({"temperature": -1}, "temperature is -1"),
+    ({"top_p": 0}, "top_p is 0"),
+    ({"stop": "x"}, "stop is 'x', which is not a list of strings or null"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD_SETTINGS)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=r"^benchmark: ") as error:
+        load_settings(AskSettings, json.dumps(settings), "benchmark")
+    assert message in str(error.value)
+
+
+# From questions to scores, by the real commands
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prompt": "chat", "max_tokens": 24, "samples": 3, "temperature": 0.8},
+        {"prompt": "few-shot", "prompts": str(PROMPTS), "max_tokens": 24},
+    ],
+    ids=lambda settings: settings["prompt"],
+)
+def test_commands_lead_from_tasks_to_scores(demo, model, tmp_path, settings):
+    folder = tmp_path / "scores/tiny/demo"
+    rows, verdicts = folder / "completions.jsonl", folder / "verdicts.jsonl"
+    engine = '{"batch_size": 2}'
+    steps = [
+        ["complete_benchmark", "--model", model, "--engine", engine, "--benchmark", demo, "--settings",
+         json.dumps(settings), "--run-seed", 5, "--output", rows, "--stats", folder / "completions.json"],
+        ["verify_completions", "--benchmark", demo, "--completions", rows, "--sandbox", "{}", "--workers", 1,
+         "--output", verdicts, "--stats", folder / "verdicts.json"],
+        ["score_benchmark", "--benchmark", demo, "--completions", rows, "--verdicts", verdicts,
+         "--output", folder / "scores.json"],
+    ]  # fmt: skip
+    for step in steps:
+        result = run(*step)
+        assert result.returncode == 0, result.stderr
+    names = {"completions.json", "completions.jsonl", "scores.json", "verdicts.json", "verdicts.jsonl"}
+    assert {path.name for path in folder.iterdir()} == names
+    answers = [Answer.load(row) for row in read_jsonl(rows)]
+    samples = settings.get("samples", 1)
+    assert [answer.id for answer in answers] == [f"demo-{n}-s{k}" for n in (1, 2, 3) for k in range(samples)]
+    assert len({answer.text for answer in answers}) > 1
+    stats = read_json(folder / "completions.json")
+    assert stats["rows"] == 3 * samples
+    assert 0 < stats["completion_tokens"] <= settings["max_tokens"] * 3 * samples
+    scores = read_json(folder / "scores.json")
+    assert (scores["model"], scores["benchmark"], scores["tasks"], scores["samples"]) == ("tiny", "demo", 3, samples)
+    assert scores["pass@1"] == 0.0, "a random model solved a task"
+    assert sum(scores["verdicts"].values()) == 3 * samples
+
+
+def test_killed_completions_go_on_to_the_same_answers(demo, model, tmp_path, capfd):
+    settings = AskSettings(max_tokens=100, samples=5, temperature=0.8)
+
+    def complete(folder: Path) -> bytes:
+        complete_benchmark(
+            model=model,
+            engine='{"batch_size": 2}',
+            benchmark=demo,
+            settings=settings,
+            run_seed=5,
+            label="test",
+            output=folder / "completions.jsonl",
+            stats=folder / "completions.json",
+        )
+        assert {path.name for path in folder.iterdir()} == {"completions.jsonl", "completions.json"}
+        return (folder / "completions.jsonl").read_bytes()
+
+    unbroken = complete(tmp_path / "unbroken")
+    killed = tmp_path / "killed"
+    command = [sys.executable, ROOT / "scripts/complete_benchmark.py", "--model", model, "--benchmark", demo,
+               "--engine", '{"batch_size": 2}', "--settings", json.dumps(asdict(settings)), "--run-seed", "5",
+               "--output", killed / "completions.jsonl", "--stats", killed / "completions.json"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    side = killed / ".completions.jsonl.partial"
+    while not side.exists() or side.read_bytes().count(b"\n") < 2:
+        assert process.poll() is None, "it ended before a row was stored"
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "completions.jsonl").exists()
+    capfd.readouterr()
+    assert complete(killed) == unbroken
+    assert "resuming after" in capfd.readouterr().err
+
+
+VERDICT = Verdict(id="", verdict="passed", detail="", cpu_s=0.1, wall_s=0.1, max_rss_mb=9.0, assertions=1)
+
+
+def test_scores_count_what_was_dropped_as_failed(demo, tmp_path):
+    tasks = read_tasks(demo)
+    answer = Answer(id="", task="", k=0, text="", finish_reason="stop", program="x", drop=None)
+    outcomes = {"demo-1": ("passed", "passed"), "demo-2": ("passed", "no code"), "demo-3": ("assertion", "timeout_cpu")}
+    rows, verdicts = [], []
+    for task, found in outcomes.items():
+        for k, outcome in enumerate(found):
+            drop = outcome if outcome == "no code" else None
+            rows.append(replace(answer, id=answer_id(task, k), task=task, k=k, drop=drop).dump())
+            if drop is None:
+                verdicts.append(replace(VERDICT, id=answer_id(task, k), verdict=outcome).dump())
+    write_jsonl(tmp_path / "c.jsonl", rows)
+    write_jsonl(tmp_path / "v.jsonl", reversed(verdicts))
+
+    def score():
+        score_benchmark(
+            model="m",
+            benchmark=demo,
+            completions=tmp_path / "c.jsonl",
+            verdicts=tmp_path / "v.jsonl",
+            output=tmp_path / "s.json",
+        )
+        return read_json(tmp_path / "s.json")
+
+    scores = score()
+    low, high = scores.pop("interval")
+    assert 0 <= low < 0.5 < high <= 1
+    by_category, by_difficulty = scores.pop("by_category"), scores.pop("by_difficulty")
+    assert scores == {
+        "model": "m",
+        "benchmark": "demo",
+        "tasks": 3,
+        "samples": 2,
+        "pass@1": 0.5,
+        "verdicts": {"assertion": 1, "no code": 1, "passed": 3, "timeout_cpu": 1},
+        "per_task": {"demo-1": 1.0, "demo-2": 0.5, "demo-3": 0.0},
+    }
+    assert {name: (group["tasks"], group["pass@1"]) for name, group in by_category.items()} == {
+        "function": (1, 1.0),
+        "class": (1, 0.5),
+        "program": (1, 0.0),
+    }
+    assert {name: (group["tasks"], group["pass@1"]) for name, group in by_difficulty.items()} == {
+        "easy": (2, 0.5),
+        "hard": (1, 0.5),
+    }
+    assert len(tasks) == 3
+    write_jsonl(tmp_path / "v.jsonl", verdicts[:-1])
+    with pytest.raises(ValueError, match=r"v.jsonl: no verdict on demo-3-s1; delete it and run again"):
+        score()
+    write_jsonl(tmp_path / "c.jsonl", rows[:-1])
+    with pytest.raises(ValueError, match=r"c.jsonl: 1 answers to demo-3, but 2 to other tasks"):
+        score()
+
+
+def test_answers_to_another_benchmark_are_refused(demo, tmp_path):
+    tasks = read_tasks(demo)
+    rows = answers_of([replace(tasks[0], tests="assert True")], lambda task: task.canonical_solution)
+    write_jsonl(tmp_path / "c.jsonl", rows)
+    with pytest.raises(ValueError, match=r"c.jsonl, row 1: demo-1 with these tests is not in"):
+        verify_completions(
+            benchmark=demo,
+            completions=tmp_path / "c.jsonl",
+            sandbox=SandboxSettings(),
+            workers=1,
+            label="x",
+            output=tmp_path / "v.jsonl",
+            stats=tmp_path / "v.json",
+        )
+
+
+# Whole benchmarks: reference solutions pass, broken ones do not
+
+WHOLE = [("demo", ROOT / "resources/demo/benchmark.jsonl")]
+if "SELFALIGN_BENCHDATA" in os.environ:
+    WHOLE.append(("humaneval", Path(os.environ["SELFALIGN_BENCHDATA"], "humaneval/HumanEval.jsonl.gz")))
+
+
+def broken(task: Task) -> str:
+    """Return a solution of which every function gives nothing back."""
+    import ast
+
+    class NoReturn(ast.NodeTransformer):
+        def visit_Return(self, node):
+            return ast.Return(ast.Constant(...))
+
+    return ast.unparse(NoReturn().visit(ast.parse(task.canonical_solution)))
+
+
+@pytest.mark.parametrize(("kind", "path"), WHOLE, ids=[kind for kind, _ in WHOLE])
+def test_reference_solutions_pass_and_broken_ones_do_not(kind, path, tmp_path):
+    benchmark = tmp_path / f"{kind}.jsonl"
+    assert run("prepare_benchmark", "--kind", kind, "--path", path, "--output", benchmark).returncode == 0
+    tasks = read_tasks(benchmark)
+    found = {}
+    for name, write in (("right", lambda task: task.canonical_solution), ("wrong", broken)):
+        folder = tmp_path / name / kind
+        rows = answers_of(tasks, lambda task: f"Here:\n```python\n{write(task)}\n```")  # noqa: B023
+        write_jsonl(folder / "completions.jsonl", rows)
+        options = ["--benchmark", benchmark, "--completions", folder / "completions.jsonl"]
+        result = run(
+            "verify_completions", *options, "--sandbox", "{}", "--workers", 2,
+            "--output", folder / "verdicts.jsonl", "--stats", folder / "verdicts.json",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        result = run(
+            "score_benchmark", *options, "--verdicts", folder / "verdicts.jsonl", "--output", folder / "scores.json"
+        )
+        assert result.returncode == 0, result.stderr
+        found[name] = read_json(folder / "scores.json")
+    assert found["right"]["pass@1"] == 1.0, [task for task, passed in found["right"]["per_task"].items() if not passed]
+    assert found["wrong"]["pass@1"] == 0.0, [task for task, passed in found["wrong"]["per_task"].items() if passed]
+    assert found["right"]["tasks"] == len(tasks) > 50
+    assert found["right"]["model"] == "right"
+    assert paired_difference(found["right"], found["wrong"])["interval"] == [1.0, 1.0]
