@@ -1,11 +1,11 @@
 """Try the sandbox on this machine: is it there, does it hold, and what is missing if not."""
 
-import getpass
 import os
 import platform
 import subprocess
 import tempfile
 
+from selfalign.sandbox.launch import UNPRIVILEGED
 from selfalign.sandbox.pool import Sandbox, SandboxUnavailable, find_bwrap
 from selfalign.sandbox.settings import Program, SandboxSettings
 
@@ -99,7 +99,7 @@ def check_sandbox() -> dict:
         "bwrap": version.split()[-1],
         "kernel": platform.release(),
         "machine": platform.machine(),
-        "user": getpass.getuser(),
+        "user": f"root, as uid {UNPRIVILEGED}" if os.geteuid() == 0 else f"uid {os.getuid()}",
         "isolation": "bubblewrap, one pid and mount namespace per program, system call filter",
         "canaries": {name: verdicts[name].verdict for name in CANARIES},
     }

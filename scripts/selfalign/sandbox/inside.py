@@ -46,7 +46,7 @@ MS_NOSUID, MS_NODEV = 2, 4
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
 WORK = "/tmp/work"
 NAME = "/program.py"
-CONTROL, TOKEN = 62, 63  # high, so that a program which closes or reuses low descriptors does not meet them
+CONTROL, TOKEN = 254, 255  # high, so that a program which closes or reuses low descriptors does not meet them
 EXTENSIONS = 5  # a program that still computes gets its wall time this often
 OURS = 3  # processes of this user namespace besides the program's threads: bwrap, server, program
 STARTED, FALSE, FAILED_CASE = b"\x01", b"\x02", b"\x03"  # marks on the control pipe that nothing can take back
@@ -194,13 +194,14 @@ def instrument(tree: ast.Module, tests_line: int | None) -> None:
     Assertions of tests (all of the test part; without one, module level; functions named like tests) get TEST_MARK,
     others, such as a solution's preconditions, OTHER_MARK: a test may expect those to fail.
     """
-    stack: list[tuple[ast.AST, bool]] = [(tree, tests_line is None)]
+    stack: list[tuple[ast.AST, bool | None]] = [(tree, None)]  # node, and whether the function around it is a test
     while stack:  # not recursive: programs nest deeply
         node, in_test = stack.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            in_test = is_test_name(node.name)
+            in_test = bool(in_test) or is_test_name(node.name)
         if isinstance(node, ast.Assert) and not is_vacuous(node.test):
-            is_test = in_test or (tests_line is not None and node.lineno >= tests_line)
+            is_test = node.lineno >= tests_line if tests_line else in_test is None
+            is_test = is_test or bool(in_test)
             mark = ast.copy_location(ast.Constant(TEST_MARK if is_test else OTHER_MARK), node.test)
             node.test = ast.copy_location(ast.Call(func=mark, args=[node.test], keywords=[]), node.test)
         stack.extend((child, in_test) for child in ast.iter_child_nodes(node))
@@ -267,15 +268,34 @@ def run_test(function: typing.Callable) -> None:
         asyncio.run(result)
 
 
+def hook_assertions(kind: type, counts: list[int]) -> None:
+    """Count the calls of a class's assert methods and mark those that fail."""
+
+    def counted(original):
+        @functools.wraps(original)
+        def method(self, *arguments, **options):
+            counts[0] += 1
+            try:
+                return original(self, *arguments, **options)
+            except AssertionError:
+                posix_write(CONTROL, FALSE)
+                raise
+
+        return method
+
+    for name in dir(kind):
+        if name.startswith("assert"):
+            setattr(kind, name, counted(getattr(kind, name)))
+
+
 def hook_unittest(counts: list[int]) -> None:
-    """Count the cases that unittest runs and mark those that fail."""
+    """Count the cases and assertions that unittest runs and mark those that fail."""
     import unittest
 
     def counted(original):
-        def method(self, *arguments):
-            counts[0] += 1
+        def method(self, test):
             counts[1] += 1
-            return original(self, *arguments)
+            return original(self, test)
 
         return method
 
@@ -291,6 +311,7 @@ def hook_unittest(counts: list[int]) -> None:
     result.startTest = counted(result.startTest)
     for name in ("addFailure", "addError", "addSubTest", "addUnexpectedSuccess"):
         setattr(result, name, failing(getattr(result, name)))
+    hook_assertions(unittest.TestCase, counts)
 
 
 def hook_doctest(counts: list[int]) -> None:
@@ -341,6 +362,18 @@ def attempt(action: typing.Callable, *arguments) -> BaseException | None:
     return None
 
 
+def restore(space: dict, names: dict, builtin_space: dict, builtin_names: dict, result: object) -> object:
+    """Put our own names back as they were, whatever the program found and changed; return the last argument."""
+    space.update(names)
+    builtin_space.update(builtin_names)
+    return result
+
+
+def call_program(action: typing.Callable, *arguments) -> BaseException | None:
+    """Let the program's code run, and restore our names; the copies wait unnamed on the value stack meanwhile."""
+    return restore(globals(), dict(globals()), __builtins__, dict(__builtins__), attempt(action, *arguments))
+
+
 def find_lines(error: BaseException) -> list[int]:
     """Return the lines of the program in an error's traceback, outermost first."""
     steps = traceback.walk_tb(error.__traceback__)
@@ -365,7 +398,7 @@ def run_program(_: None, code: str, tests: str) -> bytes:
         code += "\n"
     source = code + tests
     tests_line = code.count("\n") + 1 if tests else None
-    counts = [0, 0]  # assertions and cases, cases alone
+    counts = [0, 0]  # assertions, and cases of unittest
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(50_000)  # the compiler counts against it when it reads a tree, not when it reads text
     try:
@@ -385,6 +418,10 @@ def run_program(_: None, code: str, tests: str) -> bytes:
     del tree
     if "unittest" in source:
         hook_unittest(counts)
+    if "mock" in source:
+        from unittest.mock import NonCallableMock
+
+        hook_assertions(NonCallableMock, counts)
     if "doctest" in source:
         hook_doctest(counts)
 
@@ -395,16 +432,16 @@ def run_program(_: None, code: str, tests: str) -> bytes:
     sys.argv[:] = [NAME]
     sys.path.insert(0, WORK)
 
-    error = attempt(exec, compiled, module.__dict__)
+    error = call_program(exec, compiled, module.__dict__)
     if type(error) is SystemExit and not error.code:
         # `unittest.main()` or `sys.exit(main())` as the last statement is a whole run; anywhere else it is not.
         line = (find_lines(error) or [0])[0]
         if last.lineno <= line <= last.end_lineno:
             error = None
     if error is None:
-        error = attempt(run_uncalled_tests, uncalled, module, counts)
+        error = call_program(run_uncalled_tests, uncalled, module, counts)
     if error is None and "threading" in sys.modules:
-        error = attempt(sys.modules["threading"]._shutdown)
+        error = call_program(sys.modules["threading"]._shutdown)
     if isinstance(error, MemoryError):
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # room to say so
@@ -427,7 +464,7 @@ def isolate(libc: ctypes.CDLL, settings: dict, filter_code: bytes) -> None:
     os.mkdir(WORK)
     os.chdir(WORK)
     megabyte = 1 << 20
-    cpu = math.ceil(settings["cpu_s"])
+    cpu = math.ceil(2 * settings["cpu_s"]) + 1  # the kernel's own limit counts by ticks; the server's decides
     memory = settings["memory_mb"] * megabyte
     limits = {
         resource.RLIMIT_CPU: (cpu, cpu),
@@ -435,6 +472,7 @@ def isolate(libc: ctypes.CDLL, settings: dict, filter_code: bytes) -> None:
         resource.RLIMIT_FSIZE: (settings["disk_mb"] * megabyte,) * 2,
         resource.RLIMIT_NOFILE: (CONTROL + 2, CONTROL + 2),
         resource.RLIMIT_NPROC: (OURS + settings["threads"] + settings["processes"],) * 2,
+        resource.RLIMIT_STACK: (8 * megabyte, 8 * megabyte),
         resource.RLIMIT_CORE: (0, 0),
         resource.RLIMIT_MEMLOCK: (0, 0),
         resource.RLIMIT_MSGQUEUE: (0, 0),
@@ -453,12 +491,20 @@ def isolate(libc: ctypes.CDLL, settings: dict, filter_code: bytes) -> None:
     call(libc, "prctl", PR_SET_SECCOMP, 2, program, 0, 0)
 
 
-def guard(event: str, arguments: tuple) -> None:
+def guard(
+    event: str,
+    arguments: tuple,
+    events: frozenset = FORBIDDEN_EVENTS,
+    imports: frozenset = FORBIDDEN_IMPORTS,
+    ours: dict = globals(),  # noqa: B008, this module's own
+) -> None:
     """Audit hook: refuse what leads to harness state or to native memory."""
-    if event in FORBIDDEN_EVENTS or event.startswith("ctypes."):
+    if event in events or event.startswith("ctypes."):
         raise PermissionError(f"{event} is not available in the sandbox")
-    if event == "import" and arguments[0] in FORBIDDEN_IMPORTS:
+    if event == "import" and arguments[0] in imports:
         raise ImportError(f"{arguments[0]} is not available in the sandbox", name=arguments[0])
+    if event == "object.__setattr__" and getattr(arguments[0], "__globals__", None) is ours:
+        raise PermissionError("the harness is not yours to change")
 
 
 def be_program(libc: ctypes.CDLL, settings: dict, filter_code: bytes, request: dict, pipes: tuple) -> None:
@@ -491,11 +537,11 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)  # the kernel's number for a process's CPU clock
 
 
-def watch(pid: int, output: int, control: int, settings: dict) -> tuple[str, bytes]:
+def watch(pid: int, output: int, control: int, settings: dict) -> tuple[str, int, bytes]:
     """Drain a program's pipes until it ends or breaks a limit, then make sure that it is dead.
 
     Returns:
-        The limit it broke ("" for none) and what it wrote to the control pipe.
+        The limit it broke ("" for none), the bytes it printed and what it wrote to the control pipe so far.
     """
     broken, printed, said = "", 0, b""
     process = os.pidfd_open(pid)
@@ -503,10 +549,11 @@ def watch(pid: int, output: int, control: int, settings: dict) -> tuple[str, byt
     for descriptor in (output, control, process):
         poller.register(descriptor, select.POLLIN)
     window = settings["cpu_s"] * settings["wall_factor"]
-    deadline, cpu, extensions = time.monotonic() + window, 0.0, 0
+    deadline, cpu_before, extensions = time.monotonic() + window, 0.0, 0
+    check = time.monotonic() + settings["cpu_s"]  # when it may have used its CPU time at the earliest
     running = True
     while running:
-        for descriptor, _ in poller.poll(max(0.0, deadline - time.monotonic()) * 1000 + 1):
+        for descriptor, _ in poller.poll(max(0.0, min(deadline, check) - time.monotonic()) * 1000 + 1):
             if descriptor == process:
                 running = False
                 continue
@@ -517,22 +564,26 @@ def watch(pid: int, output: int, control: int, settings: dict) -> tuple[str, byt
                 printed += len(data)
             elif len(said) < 1 << 20:
                 said += data
+        now = time.monotonic()
         if printed > settings["output_kb"] * 1024:
             broken = "output_limit"
-        elif running and time.monotonic() >= deadline:
-            now = cpu_seconds(pid)
-            if now - cpu > window / 20 and extensions < EXTENSIONS:  # slow because the machine is busy
-                deadline, cpu, extensions = time.monotonic() + window, now, extensions + 1
-            else:
+        elif running and now >= min(deadline, check):
+            cpu = cpu_seconds(pid)
+            check = now + max(settings["cpu_s"] - cpu, 0.005)
+            if cpu >= settings["cpu_s"]:
+                broken = "timeout_cpu"
+            elif now >= deadline and cpu - cpu_before > window / 20 and extensions < EXTENSIONS:
+                deadline, cpu_before, extensions = now + window, cpu, extensions + 1  # slow: the machine is busy
+            elif now >= deadline:
                 broken = "timeout_wall"
         if broken and running:
             os.kill(pid, signal.SIGKILL)  # process 1 of its namespace: the kernel ends all the others with it
             running = False
     os.close(process)
-    return broken, said
+    return broken, printed, said
 
 
-def judge(pid: int, broken: str, said: bytes, token: bytes, settings: dict, status: int, cpu: float) -> dict:
+def judge(broken: str, said: bytes, token: bytes, status: int) -> dict:
     """Turn what was seen of a program into verdict, detail and number of assertions."""
     marks, attested, report = said.partition(token)
     if STARTED not in marks:
@@ -551,8 +602,6 @@ def judge(pid: int, broken: str, said: bytes, token: bytes, settings: dict, stat
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number == signal.SIGKILL:
-            if cpu >= math.ceil(settings["cpu_s"]) - 0.5:
-                return {"verdict": "timeout_cpu", "detail": "", "assertions": 0}
             # A namespace's process 1 cannot be killed from within: the machine ran out of memory, or somebody did it.
             return {"verdict": "sandbox_error", "detail": "killed from outside the sandbox", "assertions": 0}
         return {"verdict": "killed", "detail": signal.Signals(number).name, "assertions": 0}
@@ -586,14 +635,18 @@ def run_one(libc: ctypes.CDLL, own: int, settings: dict, filter_code: bytes, req
     with contextlib.suppress(BrokenPipeError):
         os.write(give_token, token)
     os.close(give_token)
-    broken, said = watch(pid, output, control, settings)
+    broken, printed, said = watch(pid, output, control, settings)
     _, status, usage = os.wait4(pid, 0)
     while data := os.read(control, 1 << 16):  # every writer is dead, so this ends
         said += data
+    while data := os.read(output, 1 << 16):
+        printed += len(data)
     os.close(control)
     os.close(output)
+    if not broken and printed > settings["output_kb"] * 1024:
+        broken = "output_limit"
     cpu = usage.ru_utime + usage.ru_stime
-    verdict = judge(pid, broken, said, token, settings, status, cpu)
+    verdict = judge(broken, said, token, status)
     return verdict | {
         "detail": tidy(verdict["detail"]),
         "cpu_s": round(cpu, 4),

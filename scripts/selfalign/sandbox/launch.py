@@ -72,8 +72,11 @@ def main() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     sources = [source for source, _ in job["binds"]]
     if os.geteuid() == 0:
-        sources = stage(libc, sources)
-        drop_root()
+        try:
+            sources = stage(libc, sources)
+            drop_root()
+        except OSError as error:
+            sys.exit(f"launch: cannot give up root ({error})")
     # The same addresses in every worker, so that id() and what depends on it do not differ. Where a container's
     # filter refuses the call, programs run all the same.
     libc.personality(ADDR_NO_RANDOMIZE)

@@ -30,6 +30,7 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 ENVIRONMENT = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/tmp",
+    "USER": "user",
     "LANG": "C.UTF-8",
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
@@ -105,11 +106,16 @@ def explain(message: str) -> str:
             "the Python interpreter cannot be read by an ordinary user, and this root may not mount it elsewhere. "
             "Run as an ordinary user, or use a Python outside root's home, such as /usr/bin/python3",
         ),
+        (
+            "cannot give up root",
+            "it must not run as root, and this root may not become another user (a container or namespace that maps "
+            "only one user). Run as an ordinary user, or map more user ids",
+        ),
     )
     for sign, remedy in causes:
         if sign in message:
-            return f"bubblewrap cannot start: {remedy}. It said: {message}"
-    return f"bubblewrap cannot start; it said: {message or 'nothing'}"
+            return f"the sandbox cannot start: {remedy}. It said: {message}"
+    return f"the sandbox cannot start; it said: {message or 'nothing'}"
 
 
 def interpreter_binds() -> tuple[str, list[list[str]]]:
@@ -238,20 +244,28 @@ class Worker:
         self._send({"code": program.code, "tests": program.tests})
 
     def receive(self, deadline: float) -> dict:
-        """Read one answer.
+        """Read one answer; the worker is idle then.
 
         Raises:
             WorkerDied: the server ended or did not answer by the deadline (monotonic seconds).
         """
         header = self._read(4, deadline)
-        return json.loads(self._read(struct.unpack("!I", header)[0], deadline))
+        answer = json.loads(self._read(struct.unpack("!I", header)[0], deadline))
+        self.program = None
+        return answer
 
     def close(self) -> None:
         """End the worker and everything in its sandbox."""
-        self.process.kill()  # its pid namespace goes with it
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.errors):
-            stream.close()
+        self.process.stdin.close()  # an idle server leaves at the end of its input
+        if self.program is not None:
+            self.process.kill()  # its pid namespace goes with it
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
 
 
 class Sandbox:

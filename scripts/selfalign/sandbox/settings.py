@@ -40,7 +40,7 @@ class SandboxSettings:
     """Limits of one program.
 
     Attributes:
-        cpu_s: CPU seconds, the limit that decides; rounded up to whole seconds by the kernel.
+        cpu_s: CPU seconds, the limit that decides.
         wall_factor: Wall seconds for each CPU second; a program that still computes on a busy machine gets more.
         memory_mb: Address space of each process, in MiB.
         output_kb: Standard output and error together, in KiB.
