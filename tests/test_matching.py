@@ -1,0 +1,262 @@
+"""Matching: what is a benchmark task, what only sounds like one, what is a near-duplicate, and funnels that add up."""
+
+import itertools
+import random
+
+import pytest
+
+from selfalign.matching.benchmarks import BenchmarkIndex, load_benchmarks, name_words
+from selfalign.matching.funnels import Funnel, sum_funnels
+from selfalign.matching.near_duplicates import bands, near_duplicates, shingles, similarity
+from selfalign.records.files import write_jsonl
+
+
+def task(number: int, instruction: str, entry_point: str, solution: str, **more) -> dict:
+    row = {"id": f"t{number}", "benchmark": "bench", "instruction": instruction, "prompt": None}
+    return row | {"entry_point": entry_point, "canonical_solution": solution} | more
+
+
+MERGE = '''from typing import List
+
+
+def merge_sorted(left: List[int], right: List[int]) -> List[int]:
+    """Merge two ascending lists into one ascending list without changing them.
+
+    >>> merge_sorted([1, 3], [2])
+    [1, 2, 3]
+    """
+    result = []
+    while left and right:
+        result.append(left.pop(0) if left[0] < right[0] else right.pop(0))
+    return result + left + right
+'''
+STACK = """class UndoStack:
+    def __init__(self):
+        self.items = []
+
+    def push(self, item):
+        self.items.append(item)
+
+    def undo(self):
+        return self.items.pop() if self.items else None
+"""
+EVEN = "def keep_even_then_double(xs):\n    xs = [x for x in xs if x % 2 == 0]\n    return [x * 2 for x in xs]\n"
+ODD = "def keep_odd_then_triple(xs):\n    xs = [x for x in xs if x % 2 == 1]\n    return [x * 3 for x in xs]\n"
+TOTAL = "def main(xs):\n    return total(double(xs))\n"
+FIRST = "Write a program with the helpers `double`, `total` and a `main(xs)` that doubles every number, then sums up."
+SECOND = "Write a program with the helpers `triple`, `total` and a `main(xs)` that triples every number, then sums up."
+TASKS = [
+    task(0, MERGE.split("    result")[0], "merge_sorted", MERGE, prompt=MERGE.split("    result")[0]),
+    task(1, "Write a class with which steps can be taken back, the latest one first.", "UndoStack", STACK),
+    task(
+        2,
+        "Write a function `keep_even_then_double(xs)` that keeps the even numbers, then doubles every number.",
+        "keep_even_then_double",
+        EVEN,
+    ),
+    task(
+        3,
+        "Write a function `keep_odd_then_triple(xs)` that keeps the odd numbers, then triples every number.",
+        "keep_odd_then_triple",
+        ODD,
+    ),
+    task(4, FIRST, "main", TOTAL),
+    task(5, SECOND, "main", TOTAL.replace("double", "triple")),
+    task(6, "Return whether a number is a prime number.", "is_prime", "def is_prime(n):\n    return n > 1\n"),
+    task(7, "Add.", "add", "def add(x, y):\n    return x + y\n"),
+]
+INDEX = BenchmarkIndex(TASKS)
+RENAMED_MERGE = """def combine(a, b):
+    out = []  # the result
+    while a and b:
+        out.append(a.pop(0) if a[0] < b[0] else b.pop(0))
+    return out + a + b
+"""
+RENAMED_STACK = """class History:
+    '''A history.'''
+
+    def __init__(self):
+        self.entries = []
+
+    def add(self, entry):
+        self.entries.append(entry)
+
+    def back(self):
+        return self.entries.pop() if self.entries else None
+"""
+LONG = (
+    "You are given two stacks of exam papers. Each is sorted by the number of points, and so must be the one stack "
+    "that you return; papers with equal points stay in the order in which they were handed in by the students."
+)
+LONG_TASK = task(8, LONG, "papers", "def papers(a, b):\n    return sorted(a + b)\n")
+
+SEEDS = [
+    # code, task and kind, or None
+    (MERGE, ("t0", "instruction")),
+    (MERGE.replace("merge_sorted", "combine"), ("t0", "docstring")),
+    (MERGE.split('"""')[0] + MERGE.split('"""')[2], ("t0", "solution")),
+    (RENAMED_MERGE, ("t0", "solution tree")),
+    (RENAMED_MERGE.replace("def combine(a, b)", "def combine(a: list, b: list) -> list"), ("t0", "solution tree")),
+    (RENAMED_MERGE.replace("<", "<="), None),
+    (RENAMED_MERGE + "\n\ndef helper(x):\n    return x\n", ("t0", "solution tree")),
+    (RENAMED_STACK, ("t1", "solution tree")),
+    ('def f(a, b):\n    """Merge two   ascending\n    lists into one ascending list\n    without changing them."""\n',
+     ("t0", "docstring")),
+    ("def f(a, b):\n    '''Merge two lists into one.'''\n    return a + b\n", None),
+    (EVEN.replace("keep_even_then_double", "f").replace("xs", "values"), ("t2", "solution tree")),
+    ("def KeepEvenDouble(q):\n    return q\n", ("t2", "entry point")),
+    ("def is_prime(n):\n    '''Return whether a number is prime.'''\n    return all(n % k for k in range(2, n))\n",
+     ("t6", "entry point")),
+    ("def is_prime(job):\n    '''Look up the state.'''\n    return job.state == 'prime'\n", None),
+    ("def main(argv):\n    return run(argv)\n", None),  # an entry point that several tasks share
+    ("def add(a, b):\n    return a + b\n", None),  # too small to tell
+    ("def f(x):\n    return (x +\n", None),  # does not parse, matches nothing
+    ("def keep_even_then_double(xs):\n    return (x +\n", ("t2", "entry point")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "expected"), SEEDS)
+def test_code_that_is_a_benchmark_task_is_found_with_evidence(code, expected):
+    found = INDEX.find(code)
+    assert (found and (found.task, found.kind)) == expected
+    if found:
+        assert found.benchmark == "bench"
+        assert found.matched
+        assert len(found.matched) <= 300
+
+
+PAIRS = [
+    # instruction, code, task and kind, or None
+    (TASKS[2]["instruction"].upper(), "def f(xs):\n    return xs\n", ("t2", "instruction")),
+    # The same combination in other words, with a wrong solution under another name
+    ("Give `keep_even_then_double`.", "def f(xs):\n    return xs\n", ("t2", "entry point")),
+    ("Write a class `KeepEvenDouble`.", "class KeepEvenDouble:\n    pass\n", ("t2", "entry point")),
+    # Other combinations share long phrases with the tasks, even both halves
+    (
+        "Write a function `keep_even_then_triple(xs)` that keeps the even numbers, then triples every number.",
+        "def keep_even_then_triple(xs):\n    xs = [x for x in xs if x % 2 == 0]\n    return [x * 3 for x in xs]\n",
+        None,
+    ),
+    # A longer task that ends in the solution of a benchmark task is another task
+    (
+        "Write a function `sort_then_keep_even_then_double(xs)` that sorts, then keeps the even numbers, then doubles "
+        "every number.",
+        "def sort_then_keep_even_then_double(xs):\n    xs = sorted(xs)\n" + EVEN.split("\n", 1)[1],
+        None,
+    ),
+    (FIRST.replace("double", "halve"), TOTAL.replace("double", "halve"), None),
+    (FIRST, TOTAL, ("t4", "instruction")),
+    # A copy with a word changed here and there
+    (LONG.replace("stacks of exam papers", "piles of exam papers"), "", ("t8", "n-grams")),
+    ("Sort papers. You are given two stacks of exam papers. Each is sorted by the number of pages.", "", None),
+]
+
+
+@pytest.mark.parametrize(("instruction", "code", "expected"), PAIRS)
+def test_a_pair_that_is_a_benchmark_task_is_found_and_its_neighbours_are_not(instruction, code, expected):
+    found = BenchmarkIndex([*TASKS, LONG_TASK]).find(code, instruction=instruction, response=f"Sure:\n{code}")
+    assert (found and (found.task, found.kind)) == expected
+
+
+def test_two_benchmarks_may_share_a_task_and_still_match():
+    index = BenchmarkIndex([LONG_TASK, LONG_TASK | {"benchmark": "bench+"}])
+    found = index.find("", instruction=LONG.replace("stacks", "piles"))
+    assert (found.benchmark, found.kind) == ("bench", "n-grams")
+    # What two tasks of one benchmark share is boilerplate
+    assert BenchmarkIndex([LONG_TASK, LONG_TASK | {"id": "t9"}]).find("", LONG.replace("stacks", "piles")) is None
+
+
+def test_names_are_compared_by_their_words():
+    assert name_words("KeepAbove3ThenDouble") == name_words("keep_above_3_double") == ("keep", "above", "3", "double")
+    assert name_words("parseHTTPHeader") == ("parse", "http", "header")
+
+
+def test_a_file_that_is_no_benchmark_is_a_clear_error(tmp_path):
+    write_jsonl(tmp_path / "b.jsonl", [TASKS[0], {"id": "x", "benchmark": "bench", "prompt": None}])
+    message = r"b.jsonl, row 2: not a benchmark row \(no canonical_solution, entry_point, instruction\)"
+    with pytest.raises(ValueError, match=message):
+        load_benchmarks([tmp_path / "b.jsonl"])
+
+
+def words(seed: int, count: int) -> list[str]:
+    rng = random.Random(seed)
+    return [f"w{rng.randrange(10_000)}" for _ in range(count)]
+
+
+def mutate(text: list[str], seed: int, changes: int) -> list[str]:
+    rng = random.Random(seed)
+    text = list(text)
+    for place in rng.sample(range(len(text)), changes):
+        text[place] = f"new{rng.randrange(10_000)}"
+    return text
+
+
+def planted() -> dict[str, str]:
+    """Return 300 texts of 40 to 120 words: 60 originals, each with four copies of ever more changed words."""
+    texts = {}
+    for number in range(60):
+        original = words(number, 40 + number)
+        texts[f"{number:02}-0"] = " ".join(original)
+        for copy in range(1, 5):
+            texts[f"{number:02}-{copy}"] = " ".join(mutate(original, 1000 * number + copy, 2 * copy))
+    return texts
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7])
+def test_clusters_are_those_of_exact_similarity_but_for_the_stated_recall(threshold):
+    texts = planted()
+    sets = {key: shingles(text) for key, text in texts.items()}
+    kept = {key: key for key in texts}  # brute force: the smallest id that is reachable
+    pairs = [(a, b) for a, b in itertools.combinations(texts, 2) if similarity(sets[a], sets[b]) >= threshold]
+    for _ in texts:
+        for a, b in pairs:
+            kept[a] = kept[b] = min(kept[a], kept[b])
+    expected = {key: root for key, root in kept.items() if key != root}
+    assert 40 < len(expected) < 200  # of 240 copies some are near, some are not
+    found = near_duplicates(texts, threshold)
+    assert found.items() <= expected.items()
+    assert len(found) >= 0.98 * len(expected)
+
+
+def test_clusters_do_not_depend_on_the_order():
+    texts = planted()
+    keys = list(texts)
+    random.Random(0).shuffle(keys)
+    assert near_duplicates({key: texts[key] for key in keys}, 0.5) == near_duplicates(texts, 0.5)
+
+
+def test_short_and_empty_texts():
+    texts = {"a": "xs + 1", "b": "XS  1", "c": "xs", "d": "", "e": "..."}
+    assert near_duplicates(texts, 0.5) == {"b": "a", "e": "d"}
+    assert near_duplicates({}, 0.5) == {}
+    assert near_duplicates({"a": " ".join(words(1, 20)), "b": " ".join(words(1, 20))}, 1) == {"b": "a"}
+    with pytest.raises(ValueError, match="threshold 0: it must lie above 0"):
+        near_duplicates(texts, 0)
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.3, 0.5, 0.7, 0.9, 1.0])
+def test_bands_reach_the_recall_wherever_the_permutations_suffice(threshold):
+    count, rows = bands(threshold)
+    assert count * rows <= 128
+    assert 1 - (1 - threshold**rows) ** count >= (0.98 if threshold >= 0.05 else 0.7)
+
+
+def test_funnels_add_up_or_are_refused():
+    first = Funnel(5)
+    first.add("a", 3, ["x", "y"])
+    with pytest.raises(AssertionError):
+        first.add("b", 2, [])
+    second = Funnel(4)
+    second.add("a", 4, [])
+    after = Funnel(7)
+    after.add("b", 6, ["z"])
+    total = sum_funnels({"1": first.dump(), "2": second.dump() | {"wall_s": 1}, "3": after.dump()})
+    assert total.rows == 6
+    assert total.dump()["stages"] == [
+        {"stage": "a", "input": 9, "kept": 7, "dropped": {"x": 1, "y": 1}},
+        {"stage": "b", "input": 7, "kept": 6, "dropped": {"z": 1}},
+    ]
+    with pytest.raises(ValueError, match="stage b has 7 rows in, but 3 came out of the stage before"):
+        sum_funnels({"1": first.dump(), "3": after.dump()})
+    with pytest.raises(ValueError, match=r"x.json: not a funnel"):
+        sum_funnels({"x.json": {}})
