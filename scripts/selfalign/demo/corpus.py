@@ -1,0 +1,217 @@
+"""The pretraining text of the demo's base model: documents of four kinds, rendered as the pipeline renders them."""
+
+import ast
+import hashlib
+import importlib.metadata
+import random
+import sysconfig
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfalign.demo.concepts import concepts_of, pick_concepts
+from selfalign.demo.tasks import (
+    Task,
+    choose_forms,
+    code_of,
+    fenced,
+    instruction_of,
+    sample_inputs,
+    sample_task,
+    tests_of,
+)
+from selfalign.prompts.documents import (
+    DIFFICULTIES,
+    concepts_example,
+    instruction_example,
+    render_document,
+    response_example,
+)
+
+# How often a document is of a kind; response documents hold more than half of the tokens.
+KIND_WEIGHTS = {"response": 54, "instruction": 22, "concepts": 16, "code": 8}
+MOST_EXAMPLES = {"response": 4, "instruction": 7, "concepts": 5, "code": 3}
+HEADER_RATE = 0.8  # share of the documents that begin with the header of the prompt file
+REAL_CONCEPTS = 0.75  # share of the snippets that are library functions, not code of the task family
+LONGEST_LINES = 26
+LONGEST_CHARACTERS = 1_100
+EVALUATION_SHARE = 8  # every eighth function stays out of the pretraining text
+# Import name and distribution of the packages, beside the standard library, whose functions are read as installed.
+PACKAGES = {
+    "jinja2": "Jinja2",
+    "networkx": "networkx",
+    "numpy": "numpy",
+    "pip": "pip",
+    "tokenizers": "tokenizers",
+    "torch": "torch",
+    "transformers": "transformers",
+    "yaml": "PyYAML",
+}
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A real function and the concepts of its syntax."""
+
+    code: str
+    concepts: tuple[str, ...]
+
+
+def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+        elif isinstance(node, ast.ClassDef):
+            yield from (child for child in node.body if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def snippets_of(source: str) -> list[Snippet]:
+    """Return the short functions with a docstring of one source file, with their concepts."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return []
+    lines = source.splitlines()
+    found = []
+    for node in _functions(tree):
+        first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
+        if node.end_lineno - first >= LONGEST_LINES or not ast.get_docstring(node) or len(node.body) < 2:
+            continue
+        code = textwrap.dedent("\n".join(lines[first - 1 : node.end_lineno])).strip()
+        concepts = tuple(concepts_of(node))
+        if len(code) <= LONGEST_CHARACTERS and code.isascii() and len(concepts) >= 2 and "```" not in code:
+            found.append(Snippet(code, concepts))
+    return found
+
+
+def _files() -> list[Path]:
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    files = [path for path in stdlib.rglob("*.py") if not {"site-packages", "dist-packages"} & set(path.parts)]
+    for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for package in PACKAGES:
+            files += (Path(place) / package).rglob("*.py")
+    return sorted(set(files))
+
+
+def load_snippets(limit: int | None = None) -> tuple[list[Snippet], list[Snippet]]:
+    """Return real functions for pretraining and those kept for evaluation.
+
+    Args:
+        limit: Read this many files only.
+    """
+    pretraining: dict[str, Snippet] = {}
+    evaluation: dict[str, Snippet] = {}
+    for path in _files()[:limit]:
+        try:
+            source = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        for snippet in snippets_of(source):
+            number = int.from_bytes(hashlib.sha256(snippet.code.encode()).digest()[:4], "big")
+            (evaluation if number % EVALUATION_SHARE == 0 else pretraining)[snippet.code] = snippet
+    return list(pretraining.values()), list(evaluation.values())
+
+
+def package_versions() -> dict[str, str]:
+    """Return the packages that the snippets come from, with their versions."""
+    versions = {}
+    for name in PACKAGES.values():
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@dataclass(frozen=True)
+class Document:
+    """One pretraining document.
+
+    Attributes:
+        silent: Character ranges that the model reads but is not trained to write (real snippets).
+    """
+
+    kind: str
+    text: str
+    silent: tuple[tuple[int, int], ...] = ()
+
+
+class Corpus:
+    """An endless stream of documents; document i depends on the seed and i alone.
+
+    Args:
+        snippets: Real functions.
+        headers: Headers of the prompt file, by document kind.
+        seed: Seed of the stream.
+    """
+
+    def __init__(self, snippets: list[Snippet], headers: dict[str, str], seed: int):
+        self.snippets, self.headers, self.seed = snippets, headers, seed
+
+    def document(self, number: int) -> Document:
+        """Return one document."""
+        rng = random.Random(f"{self.seed} {number}")
+        kind = rng.choices(list(KIND_WEIGHTS), list(KIND_WEIGHTS.values()))[0]
+        count = rng.randint(1, MOST_EXAMPLES[kind])
+        if kind == "code":
+            return Document(kind, "\n\n\n".join(self._code(rng) for _ in range(count)))
+        examples, snippets = [], []
+        for _ in range(count):
+            if kind == "response":
+                examples.append(self._response(rng))
+            elif kind == "instruction":
+                examples.append(self._instruction(rng))
+            else:
+                snippet, concepts = self._concepts(rng)
+                snippets.append(snippet)
+                examples.append(concepts_example(snippet, concepts))
+        text = render_document(self.headers[kind] if rng.random() < HEADER_RATE else "", examples)
+        silent, start = [], 0
+        for snippet in snippets:
+            start = text.index(snippet, start)
+            silent.append((start, start + len(snippet)))
+        return Document(kind, text, tuple(silent))
+
+    def real_concepts(self, rng: random.Random) -> tuple[str, ...]:
+        """Return a list of concepts as the concept stage gives them: mostly unrelated to the task family."""
+        concepts = list(pick_concepts(rng, list(rng.choice(self.snippets).concepts)))
+        if rng.random() < 0.15:
+            rng.shuffle(concepts)
+        if rng.random() < 0.1:
+            concepts = concepts[: rng.randint(1, len(concepts))]
+        elif rng.random() < 0.1:
+            concepts.append(rng.choice(rng.choice(self.snippets).concepts))
+        return tuple(dict.fromkeys(concepts))
+
+    def _task_code(self, rng: random.Random, task: Task, docstring: str = "") -> str:
+        forms, style, _ = choose_forms(task, rng, bugs=True)
+        return code_of(task, forms, style, docstring)
+
+    def _code(self, rng: random.Random) -> str:
+        if rng.random() < 0.3:
+            return rng.choice(self.snippets).code
+        task = sample_task(rng)
+        steps = ", then ".join(operation.fill(rng.choice(operation.kind.phrases)) for operation in task.operations)
+        return self._task_code(rng, task, f"{steps[0].upper()}{steps[1:]}.")
+
+    def _concepts(self, rng: random.Random) -> tuple[str, tuple[str, ...]]:
+        if rng.random() < REAL_CONCEPTS:
+            snippet = rng.choice(self.snippets)
+            return snippet.code, pick_concepts(rng, list(snippet.concepts))
+        while True:
+            code = self._task_code(rng, sample_task(rng))
+            concepts = concepts_of(ast.parse(code))
+            if len(concepts) >= 2:
+                return code, pick_concepts(rng, concepts)
+
+    def _instruction(self, rng: random.Random) -> str:
+        concepts = self.real_concepts(rng)
+        task = sample_task(rng, difficulty=rng.choice(DIFFICULTIES), concepts=concepts)
+        return instruction_example(task.category, task.difficulty, concepts, instruction_of(task))
+
+    def _response(self, rng: random.Random) -> str:
+        task = sample_task(rng)
+        forms, style, _ = choose_forms(task, rng, bugs=True)
+        tests = tests_of(task, sample_inputs(rng, task))
+        return response_example(instruction_of(task), fenced(code_of(task, forms, style)), fenced(tests))
