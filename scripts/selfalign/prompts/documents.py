@@ -52,7 +52,7 @@ def load_prompts(path: str | Path) -> PromptSet:
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as a prompt file ({error})") from error
+        raise ValueError(f"{path}: cannot be read as a prompt file ({' '.join(str(error).split())})") from error
     if not isinstance(data, dict) or set(data) != {"headers", "shots"} or set(data["headers"]) != set(STOP):
         raise ValueError(f"{path}: expected the keys headers (with {', '.join(STOP)}) and shots")
     shots = []
