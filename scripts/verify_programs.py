@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="default: every core")
     parser.add_argument("--stats", help="JSON file with counts and times")
     options = parser.parse_args()
+    key = source_key(options.programs)
     verify(
         list(read_programs(options.programs)),
         SandboxSettings.load(options.sandbox),
@@ -24,7 +25,7 @@ def main() -> None:
         output=options.verdicts,
         stats=options.stats,
         label="programs",
-        key=source_key(options.programs),
+        key=key,
     )
 
 

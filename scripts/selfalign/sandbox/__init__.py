@@ -1,6 +1,33 @@
 """Run programs that nobody has read, and say of each whether it passed its tests.
 
-Placeholder of the covered list.
+`Sandbox(settings, workers).run(programs)` yields one `Verdict` per program, in no order; `verify` does a whole batch
+with resume and progress. Each worker is one bubblewrap around a fork server (`inside`); every program is process 1 of
+its own pid namespace in its own mount namespace. Started by root, a worker first becomes an ordinary user (`launch`).
+`VERDICTS` explains each verdict. Programs run as `__main__` in an empty, writable folder, with the standard library of
+the running interpreter, a fixed environment, hash seed and random seed, and no standard input.
+
+Covered; every line has hostile programs in tests/test_sandbox.py:
+- leaving early: sys.exit, quit, os._exit, in a thread, at exit, in an exception's __str__, by a signal
+- nothing tested: no assertion, tests never called, an assertion true by its form, one jumped over by a trace function
+- swallowed failures: caught errors of assert and of unittest's assert methods, unittest and doctest results ignored
+- test styles: unittest cases and pytest-style functions and classes are run if the program does not, doctest counts
+- fake results: printed, written to any descriptor, returned as exit code, from a fork of the program
+- the harness: frames and their namespaces, gc, patched builtins and modules, ctypes, memory files
+- resources: CPU, loops in C, ignored signals, sleep, memory, threads, forks, disk, inodes, descriptors, output, core
+- the host: network, files, environment, other processes, signals to them, devices, /proc, /sys, exec, namespaces
+- the next program: files, shared memory, processes and threads left behind
+
+Not covered:
+- Tests that prove nothing: `assert f(1) == f(1)`, an `__eq__` that is always true, a function under test that reads or
+  replaces its tests. A program that wants to pass can also write `assert 1 == 1`.
+- Checks without assertions, such as `if f(1) != 2: raise ValueError`, are no evidence: the verdict is no_tests.
+- Forging a pass from within by a trace function set on the harness's own frames, by crafted bytecode or by native
+  memory tricks. None of these leads out of the sandbox. (The token is out of reach of plain Python, not of these.)
+- Bugs of the kernel behind system calls that Python needs, and side channels such as timing.
+- Memory of the kernel (pipes, sockets), and with `processes` above 0 the sum over a program's processes: each has
+  `memory_mb` and its own CPU time, and the wall time ends them all.
+- Programs whose result depends on the clock, on real randomness or on files of a normal system such as /etc and /proc.
+- Machines that are neither x86-64 nor aarch64, and Linux before 5.14.
 """
 
 from selfalign.sandbox.doctor import check_sandbox

@@ -47,7 +47,8 @@ PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
 WORK = "/tmp/work"
 NAME = "/program.py"
 CONTROL, TOKEN = 254, 255  # high, so that a program which closes or reuses low descriptors does not meet them
-EXTENSIONS = 5  # a program that still computes gets its wall time this often
+PROGRESS = 200  # a program with less CPU time than this fraction of its wall time sleeps
+EXTENSIONS = 9  # a program that still computes, on a busy machine, gets its wall time again this often
 OURS = 3  # processes of this user namespace besides the program's threads: bwrap, server, program
 STARTED, FALSE, FAILED_CASE = b"\x01", b"\x02", b"\x03"  # marks on the control pipe that nothing can take back
 
@@ -350,15 +351,21 @@ def build_recorders(counts: list[int], has_tests: bool) -> dict:
 # --- One program ------------------------------------------------------------------------------------------------
 
 
-def attempt(action: typing.Callable, *arguments) -> BaseException | None:
-    """Call something of the program's and return what it raised."""
+def attempt(
+    action: typing.Callable,
+    *arguments,
+    caught: type = BaseException,
+    trace: typing.Callable = sys.settrace,
+    profile: typing.Callable = sys.setprofile,
+) -> BaseException | None:
+    """Call something of the program's and return what it raised; looks up no name that the program can change."""
     try:
         action(*arguments)
-    except BaseException as error:
+    except caught as error:
         return error
     finally:
-        sys.settrace(None)
-        sys.setprofile(None)
+        trace(None)
+        profile(None)
     return None
 
 
@@ -430,6 +437,7 @@ def run_program(_: None, code: str, tests: str) -> bytes:
     sys.modules["__main__"] = module
     linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
     sys.argv[:] = [NAME]
+    random.seed(0)
     sys.path.insert(0, WORK)
 
     error = call_program(exec, compiled, module.__dict__)
@@ -572,7 +580,7 @@ def watch(pid: int, output: int, control: int, settings: dict) -> tuple[str, int
             check = now + max(settings["cpu_s"] - cpu, 0.005)
             if cpu >= settings["cpu_s"]:
                 broken = "timeout_cpu"
-            elif now >= deadline and cpu - cpu_before > window / 20 and extensions < EXTENSIONS:
+            elif now >= deadline and cpu - cpu_before > window / PROGRESS and extensions < EXTENSIONS:
                 deadline, cpu_before, extensions = now + window, cpu, extensions + 1  # slow: the machine is busy
             elif now >= deadline:
                 broken = "timeout_wall"
@@ -588,12 +596,13 @@ def judge(broken: str, said: bytes, token: bytes, status: int) -> dict:
     marks, attested, report = said.partition(token)
     if STARTED not in marks:
         text = marks.decode("utf-8", "replace").strip() or f"status {status}"
-        return {"verdict": "sandbox_error", "detail": f"not isolated: {text}", "assertions": 0}
+        return {"verdict": "sandbox_error", "detail": tidy(f"not isolated: {text}"), "assertions": 0}
     if broken:
         return {"verdict": broken, "detail": "", "assertions": 0}
     if attested:
         verdict, count, line, kind, message = report.decode("utf-8", "replace").split("\x1f", 4)
-        detail = kind + (f": {message}" if message else "") + (f" (line {line})" if line != "0" else "")
+        place = f" (line {line})" if line != "0" else ""
+        detail = tidy(kind + (f": {message}" if message else ""), 256 - len(place)) + place
         if FAILED_CASE in marks and verdict in ("passed", "no_tests", "early_exit"):
             verdict, detail = "assertion", "a unittest or doctest case failed"
         elif FALSE in marks and verdict in ("passed", "no_tests"):
@@ -609,12 +618,12 @@ def judge(broken: str, said: bytes, token: bytes, status: int) -> dict:
     return {"verdict": "early_exit", "detail": detail, "assertions": 0}
 
 
-def tidy(detail: str) -> str:
-    """Take addresses and random file names out of a message, so that it is the same on every run."""
+def tidy(detail: str, length: int = 256) -> str:
+    """Take addresses and random file names out of a message, so that it is the same on every run, and shorten it."""
     detail = re.sub(r"\b0x[0-9a-fA-F]{6,16}\b", "0x…", detail)
     detail = re.sub(r"\btmp[a-z0-9_]{8}\b", "tmp…", detail)
     detail = " ".join(detail.split())
-    return detail if len(detail) <= 256 else detail[:255] + "…"
+    return detail if len(detail) <= length else detail[: length - 1] + "…"
 
 
 def run_one(libc: ctypes.CDLL, own: int, settings: dict, filter_code: bytes, request: dict) -> dict:
@@ -648,7 +657,6 @@ def run_one(libc: ctypes.CDLL, own: int, settings: dict, filter_code: bytes, req
     cpu = usage.ru_utime + usage.ru_stime
     verdict = judge(broken, said, token, status)
     return verdict | {
-        "detail": tidy(verdict["detail"]),
         "cpu_s": round(cpu, 4),
         "wall_s": round(time.monotonic() - start, 4),
         "max_rss_mb": round(usage.ru_maxrss / 1024, 1),
@@ -674,7 +682,6 @@ def serve() -> None:
     filter_code = build_filter(machine, settings["processes"] > 0)
     libc = ctypes.CDLL(None, use_errno=True)
     own = os.pidfd_open(os.getpid())
-    random.seed(0)
     site.setquit()
     gc.collect()
     gc.freeze()

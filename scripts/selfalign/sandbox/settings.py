@@ -81,7 +81,7 @@ class SandboxSettings:
         for key, value in settings.items():
             if key not in known:
                 raise ValueError(f"sandbox settings: unknown key {key!r}; known are {', '.join(known)}")
-            kinds = (int, float) if isinstance(known[key], float) else (type(known[key]),)
+            kinds = (float, int) if isinstance(known[key], float) else (type(known[key]),)
             if not isinstance(value, kinds) or isinstance(value, bool):
                 names = " or ".join(kind.__name__ for kind in kinds)
                 raise ValueError(f"sandbox settings: {key} must be {names}, found {value!r}")

@@ -1,0 +1,537 @@
+"""The sandbox, run for real: every line of its covered list meets hostile programs, and correct programs pass."""
+
+import ctypes
+import errno
+import multiprocessing
+import os
+import struct
+
+import pytest
+
+from selfalign.records.rows import Verdict
+from selfalign.sandbox import VERDICTS, Program, Sandbox, SandboxSettings, inside
+
+SETTINGS = SandboxSettings(cpu_s=1.0, wall_factor=3.0, memory_mb=512, output_kb=256, disk_mb=4)
+
+# line of the covered list: {name: (verdict, code)}
+HOSTILE = {
+    "leaving early": {
+        "sys.exit": ("early_exit", "import sys\nassert 1 == 1\nsys.exit(0)\nassert 1 == 2\n"),
+        "quit": ("early_exit", "quit()\nassert 1 == 2\n"),
+        "os._exit": ("early_exit", "import os\nos._exit(0)\nassert 1 == 2\n"),
+        "exit status at the end": ("early_exit", "import sys\nassert 1 == 1\nsys.exit(3)\n"),
+        "thread": (
+            "early_exit",
+            "import os, threading, time\n"
+            "threading.Thread(target=lambda: (time.sleep(0.05), os._exit(0))).start()\ntime.sleep(2)\nassert 1 == 2\n",
+        ),
+        "at exit": ("assertion", "import atexit, os\natexit.register(os._exit, 0)\nassert 1 == 2\n"),
+        "exception text": (
+            "early_exit",
+            "import os\nclass E(Exception):\n    def __str__(self): os._exit(0)\nassert 1 == 1\nraise E()\n",
+        ),
+        "abort": ("killed", "import os\nassert 1 == 1\nos.abort()\n"),
+        "crash in C": ("killed", "import faulthandler\nassert 1 == 1\nfaulthandler._read_null()\n"),
+        "main of the solution before the tests": (
+            "early_exit",
+            'import sys\ndef f(): return 1\nif __name__ == "__main__":\n    sys.exit(0)\nassert f() == 2\n',
+        ),
+    },
+    "nothing tested": {
+        "nothing": ("no_tests", "def add(a, b):\n    return a + b\n"),
+        "empty": ("no_tests", ""),
+        "prose": ("no_tests", "# I would test this carefully.\n"),
+        "test with arguments never called": ("no_tests", "def test_f(fixture):\n    assert fixture == 1\n"),
+        "tuple": ("no_tests", "assert (1 == 2, 'message')\n"),
+        "constant": ("no_tests", "assert True\nassert 'no'\nassert lambda: False\n"),
+        "jumped over": (
+            "no_tests",
+            "import sys\n"
+            "def trace(frame, event, argument):\n"
+            "    if event == 'line' and frame.f_lineno == 6: frame.f_lineno = 7\n    return trace\n"
+            "sys._getframe().f_trace = trace; sys.settrace(trace)\n"
+            "assert 1 == 2\nx = 1\n",
+        ),
+        "empty unittest case": (
+            "no_tests",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): pass\nunittest.main()\n",
+        ),
+        "skipped unittest case": (
+            "no_tests",
+            "import unittest\nclass T(unittest.TestCase):\n"
+            "    @unittest.skip('later')\n    def test_a(self): self.assertEqual(1, 2)\nunittest.main()\n",
+        ),
+        "dead branch": ("no_tests", "if False:\n    assert 1 == 1\n"),
+    },
+    "swallowed failures": {
+        "except AssertionError": (
+            "swallowed_assertion",
+            "try:\n    assert 1 == 2\nexcept AssertionError:\n    print('failed')\nassert 1 == 1\n",
+        ),
+        "bare except in a test": (
+            "swallowed_assertion",
+            "def test():\n    try:\n        assert 1 == 2\n    except:\n        pass\ntest()\nassert 1 == 1\n",
+        ),
+        "helper inside a test": (
+            "swallowed_assertion",
+            "def test():\n    def expect(x):\n        assert x == 2\n    try:\n        expect(1)\n"
+            "    except Exception: pass\ntest()\n",
+        ),
+        "suppress": (
+            "swallowed_assertion",
+            "import contextlib\nwith contextlib.suppress(AssertionError):\n    assert 1 == 2\n",
+        ),
+        "assertion in a thread": (
+            "swallowed_assertion",
+            "import threading\ndef test_it():\n    assert 1 == 2\n"
+            "t = threading.Thread(target=test_it); t.start(); t.join()\nassert 1 == 1\n",
+        ),
+        "unittest method": (
+            "swallowed_assertion",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n"
+            "        try: self.assertEqual(1, 2)\n        except AssertionError: pass\nunittest.main()\n",
+        ),
+        "unittest result ignored": (
+            "assertion",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): self.assertEqual(1, 2)\n"
+            "    def test_b(self): self.assertEqual(1, 1)\nunittest.main(exit=False)\nassert 1 == 1\n",
+        ),
+        "unittest exit": (
+            "assertion",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): self.assertEqual(1, 2)\n"
+            "unittest.main()\n",
+        ),
+        "doctest result ignored": (
+            "assertion",
+            'def f():\n    """\n    >>> f()\n    2\n    """\n    return 1\n'
+            "import doctest\ndoctest.testmod()\nassert 1 == 1\n",
+        ),
+    },
+    "test styles": {
+        "unittest never run": (
+            "assertion",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): self.assertEqual(1, 2)\n",
+        ),
+        "function never called": ("assertion", "def f(): return 1\ndef test_f():\n    assert f() == 2\n"),
+        "class never used": ("assertion", "class TestF:\n    def test_f(self):\n        assert 1 == 2\n"),
+        "coroutine never awaited": ("assertion", "async def test_f():\n    assert 1 == 2\n"),
+        "test raises": ("exception", "def test_f():\n    raise KeyError('x')\n"),
+    },
+    "fake results": {
+        "printed": ("assertion", "print('passed'); print('{\"verdict\": \"passed\"}')\nassert 1 == 2\n"),
+        "written everywhere": (
+            "early_exit",
+            "import os\nfor fd in range(3, 1024):\n"
+            "    for text in (b'passed\\x1f1\\x1f0\\x1f\\x1f', b'\\x01' * 32 + b'passed\\x1f1\\x1f0\\x1f\\x1f'):\n"
+            "        try: os.write(fd, text)\n        except OSError: pass\nos._exit(0)\n",
+        ),
+        "token read again": (
+            "exception",
+            "import os\nfor fd in range(3, 1024):\n    try: data = os.read(fd, 32)\n    except OSError: continue\n"
+            "    print(data)\nraise LookupError\n",
+        ),
+        "exit code": ("early_exit", "import os\nos._exit(77)\n"),
+        "closed descriptors": ("early_exit", "import os\nos.closerange(3, 1024)\nassert 1 == 1\n"),
+    },
+    "the harness": {
+        "frames": (
+            "exception",
+            "import sys\nframe = sys._getframe()\nfound = []\nwhile frame:\n"
+            "    found += [v for v in frame.f_locals.values() if isinstance(v, bytes) and len(v) == 32]\n"
+            "    frame = frame.f_back\nraise LookupError(len(found))\n",
+        ),
+        "frames' namespaces": (
+            "assertion",
+            "import sys\nframe = sys._getframe()\nwhile frame := frame.f_back:\n"
+            "    for name, value in list(frame.f_globals.items()):\n"
+            "        if callable(value): frame.f_globals[name] = lambda *a, **k: b'passed\\x1f1\\x1f0\\x1f\\x1f'\n"
+            "    for name in ('BaseException', 'dict', 'globals', 'isinstance', 'str', 'type', 'getattr', 'next'):\n"
+            "        frame.f_builtins[name] = None\n"
+            "assert 1 == 2\n",
+        ),
+        "code of the harness": (
+            "exception",
+            "import sys\nframe = sys._getframe()\nwhile frame := frame.f_back:\n"
+            "    for name, value in list(frame.f_globals.items()):\n"
+            "        if hasattr(value, '__code__') and value.__globals__ is frame.f_globals:\n"
+            "            value.__code__ = (lambda *a: b'passed\\x1f1\\x1f0\\x1f\\x1f').__code__\n",
+        ),
+        "gc objects": ("exception", "import gc\nfor o in gc.get_objects(): print(o)\nassert 1 == 1\n"),
+        "gc referrers": ("exception", "import gc\nprint(gc.get_referrers(b''))\nassert 1 == 1\n"),
+        "other threads' frames": ("exception", "import sys\nsys._current_frames()\nassert 1 == 1\n"),
+        "patched builtins": (
+            "assertion",
+            "import builtins\nfor name in ('isinstance', 'len', 'type', 'str', 'AssertionError', 'print', 'next'):\n"
+            "    setattr(builtins, name, lambda *a: True)\nassert 1 == 2\n",
+        ),
+        "patched modules": (
+            "assertion",
+            "import os, posix, sys, json, traceback\nos._exit = os.write = posix.write = json.dumps = lambda *a: None\n"
+            "traceback.walk_tb = lambda tb: []\nsys.settrace = print\nassert 1 == 2\n",
+        ),
+        "the harness again": (
+            "exception",
+            "import sys\nfor name, module in list(sys.modules.items()):\n"
+            "    for key in ('serve', 'run_program', 'guard'):\n"
+            "        if hasattr(module, key): getattr(module, key)()\nraise LookupError\n",
+        ),
+        "ctypes": ("exception", "import ctypes\nassert 1 == 1\n"),
+        "memory file": ("exception", "open('/proc/self/mem', 'r+b')\nassert 1 == 1\n"),
+    },
+    "resources": {
+        "loop": ("timeout_cpu", "while True: pass\n"),
+        "loop in C": ("timeout_cpu", "sum(range(10 ** 12))\nassert 1 == 1\n"),
+        "big power": ("timeout_cpu", "x = 9 ** (9 ** 8)\nassert 1 == 1\n"),
+        "swallows everything": (
+            "timeout_cpu",
+            "while True:\n    try:\n        while True: pass\n    except BaseException: pass\n",
+        ),
+        "ignored signals": (
+            "timeout_cpu",
+            "import signal\nfor n in range(1, 65):\n    try: signal.signal(n, signal.SIG_IGN)\n"
+            "    except (OSError, ValueError): pass\nwhile True: pass\n",
+        ),
+        "two threads": (
+            "timeout_cpu",
+            "import threading\ndef f():\n    while True: pass\nthreading.Thread(target=f).start()\nf()\n",
+        ),
+        "sleep": ("timeout_wall", "import time\ntime.sleep(3600)\nassert 1 == 1\n"),
+        "thread that never ends": (
+            "timeout_wall",
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,)).start()\nassert 1 == 1\n",
+        ),
+        "memory at once": ("memory", "x = [0] * 10 ** 10\nassert 1 == 1\n"),
+        "memory bit by bit": ("memory", "x = []\nwhile True: x.append(bytearray(1 << 20))\n"),
+        "memory of a long text": ("memory", "x = 'x' * 2 ** 40\nassert 1 == 1\n"),
+        "threads": (
+            "exception",
+            "import threading, time\nwhile True:\n"
+            "    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n",
+        ),
+        "fork": ("exception", "import os\nwhile True: os.fork()\n"),
+        "disk": ("exception", "with open('x', 'wb') as f:\n    while True: f.write(bytes(1 << 20))\n"),
+        "disk in many files": (
+            "exception",
+            "for n in range(1000):\n    with open(f'{n}', 'wb') as f: f.write(bytes(1 << 16))\nassert 1 == 1\n",
+        ),
+        "shared memory": (
+            "exception",
+            "for n in range(1000):\n    with open(f'/dev/shm/{n}', 'wb') as f: f.write(bytes(1 << 16))\n"
+            "assert 1 == 1\n",
+        ),
+        "inodes": ("exception", "for n in range(20000): open(f'{n}', 'w').close()\nassert 1 == 1\n"),
+        "descriptors": ("exception", "import os\nwhile True: os.dup(1)\n"),
+        "memory without a file": ("exception", "import os\nos.memfd_create('x')\nassert 1 == 1\n"),
+        "output": ("output_limit", "while True: print('x' * 1000)\n"),
+        "output past Python": ("output_limit", "import os\nwhile True: os.write(2, b'x' * 65536)\n"),
+        "output just too much": ("output_limit", "print('x' * 300 * 1024)\nassert 1 == 1\n"),
+        "deep brackets": ("syntax", "x = " + "(" * 100_000),
+        "null byte": ("syntax", "x = '\0'\n"),
+        "lone surrogate": ("syntax", "x = '\ud800'\n"),
+        "recursion": ("exception", "def f(): return f()\nf()\n"),
+        "limits raised": (
+            "exception",
+            "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (-1, -1))\nassert 1 == 1\n",
+        ),
+    },
+    "the host": {
+        "network": ("exception", "import socket\nsocket.create_connection(('1.1.1.1', 53), 2)\nassert 1 == 1\n"),
+        "name service": (
+            "exception",
+            "import socket\nsocket.getaddrinfo('localhost.localdomain', 80)\nassert 1 == 1\n",
+        ),
+        "host file": ("exception", "open('/etc/passwd').read()\nassert 1 == 1\n"),
+        "root's home": ("exception", "import os\nos.listdir('/home')\nassert 1 == 1\n"),
+        "host folder": ("exception", "open('/usr/lib/canary', 'w')\nassert 1 == 1\n"),
+        "root folder": ("exception", "open('/canary', 'w')\nassert 1 == 1\n"),
+        "environment": ("exception", "import os\nos.environ['SELFALIGN_SECRET']\n"),
+        "environment of others": ("exception", "open('/proc/1/environ').read()\nassert 1 == 1\n"),
+        "proc": ("exception", "import os\nos.listdir('/proc')\nassert 1 == 1\n"),
+        "core pattern": ("exception", "open('/proc/sys/kernel/core_pattern', 'w')\nassert 1 == 1\n"),
+        "sys": ("exception", "import os\nos.listdir('/sys')\nassert 1 == 1\n"),
+        "devices": ("exception", "open('/dev/mem', 'rb')\nassert 1 == 1\n"),
+        "made devices": ("exception", "import os, stat\nos.mknod('disk', 0o600 | stat.S_IFBLK, os.makedev(8, 0))\n"),
+        "kill the parent": ("assertion", "import os\nos.kill(0, 9)\nassert 1 == 2\n"),
+        "kill everybody": ("exception", "import os\nos.kill(-1, 9)\nassert 1 == 2\n"),
+        "kill the server": ("exception", "import os\nos.kill(2, 9)\nassert 1 == 2\n"),
+        "exec": ("exception", "import os, sys\nos.execv(sys.executable, [sys.executable, '-c', 'pass'])\n"),
+        "spawn": ("exception", "import subprocess, sys\nsubprocess.run([sys.executable, '-c', ''])\nassert 1 == 1\n"),
+        "become root": ("exception", "import os\nos.setuid(0)\nassert 1 == 1\n"),
+        "chroot": ("exception", "import os\nos.chroot('.')\nassert 1 == 1\n"),
+        "host name": ("exception", "import socket\nsocket.sethostname('x')\nassert 1 == 1\n"),
+        "standard input": ("exception", "x = input()\nassert x\n"),
+    },
+}
+
+CORRECT = {
+    "recursion": "def f(n): return 1 if n < 2 else n * f(n - 1)\nassert f(5) == 120\n",
+    "helpers": "def g(x): return x + 1\ndef f(x): return g(x) * 2\nassert f(1) == 4\n",
+    "import in a function": "def f(x):\n    import math\n    return math.floor(x)\nassert f(1.5) == 1\n",
+    "files in the working folder": (
+        "import os, pathlib, tempfile\nassert os.listdir('.') == []\n"
+        "with open('t.txt', 'w') as f: f.write('hi')\nassert pathlib.Path('t.txt').read_text() == 'hi'\n"
+        "os.remove('t.txt')\nwith tempfile.TemporaryDirectory() as d: assert os.path.isdir(d)\n"
+    ),
+    "module in the working folder": (
+        "with open('helper_module.py', 'w') as f: f.write('x = 3')\nimport helper_module\nassert helper_module.x == 3\n"
+    ),
+    "dataclass": (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nimport typing\n"
+        "@dataclass\nclass P:\n    x: int\nassert P(x=1) == P(1)\nassert typing.get_type_hints(P) == {'x': int}\n"
+    ),
+    "asyncio": (
+        "import asyncio\nasync def f():\n    await asyncio.sleep(0.01)\n    return 1\nassert asyncio.run(f()) == 1\n"
+    ),
+    "threads": (
+        "import threading\nr = []\nts = [threading.Thread(target=r.append, args=(i,)) for i in range(8)]\n"
+        "[t.start() for t in ts]; [t.join() for t in ts]\nassert sorted(r) == list(range(8))\n"
+    ),
+    "executor": (
+        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(4) as pool:\n"
+        "    assert list(pool.map(abs, [-1, 2])) == [1, 2]\n"
+    ),
+    "main guard": 'def f(): return 1\nif __name__ == "__main__":\n    assert f() == 1\n',
+    "exit at the very end": "import sys\ndef main():\n    assert 1 == 1\n    return 0\nsys.exit(main())\n",
+    "pickle of a class": (
+        "import pickle\nclass A:\n    x = 1\nassert pickle.loads(pickle.dumps(A())).x == 1\n"
+        "assert A.__module__ == '__main__'\n"
+    ),
+    "source": "import inspect\ndef f():\n    return 41\nclass A: pass\nassert '41' in inspect.getsource(f)\n"
+    "assert 'class A' in inspect.getsource(A)\n",
+    "captured output": (
+        "import io, contextlib\nb = io.StringIO()\nwith contextlib.redirect_stdout(b): print('x')\n"
+        "assert b.getvalue() == 'x\\n'\n"
+    ),
+    "closed output": "import sys\nsys.stdout.close()\nassert 1 == 1\n",
+    "much output": "print('x' * 200_000)\nassert 1 == 1\n",
+    "long expression": "assert " + " + ".join(["1"] * 900) + " == 900\n",
+    "expected failure": (
+        "def f(x):\n    assert x > 0, 'positive'\n    return x\ntry:\n    f(-1)\nexcept AssertionError as error:\n"
+        "    message = str(error)\nassert message == 'positive'\n"
+    ),
+    "assertion error with a message": (
+        "try:\n    int('x')\n    assert False, 'no error'\nexcept ValueError:\n    ok = True\nassert ok is True\n"
+    ),
+    "unittest": (
+        "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(1, 1)\n"
+        "        with self.assertRaises(ZeroDivisionError): 1 / 0\n"
+        "        for n in range(3):\n            with self.subTest(n=n): self.assertLess(n, 3)\n"
+        'if __name__ == "__main__":\n    unittest.main()\n'
+    ),
+    "unittest never run": (
+        "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): self.assertEqual(1, 1)\n"
+    ),
+    "unittest with a runner": (
+        "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): self.assertTrue(True)\n"
+        "suite = unittest.TestLoader().loadTestsFromTestCase(T)\nresult = unittest.TextTestRunner().run(suite)\n"
+    ),
+    "mock": "from unittest.mock import Mock\nm = Mock()\nm(1)\nm.assert_called_once_with(1)\n",
+    "doctest": (
+        'def f():\n    """\n    >>> f()\n    1\n    """\n    return 1\n'
+        "import doctest\nfailures, _ = doctest.testmod()\n"
+    ),
+    "test function never called": "def f(): return 1\ndef test_f():\n    assert f() == 1\n",
+    "test class never used": "class TestF:\n    def test_f(self):\n        assert 1 == 1\n",
+    "test coroutine": "async def test_f():\n    assert 1 == 1\n",
+    "assert helper": "def expect(a, b):\n    assert a == b\nexpect(1, 1)\n",
+    "same hash and random numbers": (
+        "import random\nassert hash('selfalign') == 5446995912262081969\n"
+        "assert random.random() == random.Random(0).random()\n"
+    ),
+    "local time zone": "import time\nassert time.localtime(0).tm_hour == 0 and time.tzname[0] == 'UTC'\n",
+    "zone names": "import zoneinfo\nassert zoneinfo.ZoneInfo('UTC').key == 'UTC'\n",
+    "alarm": (
+        "import signal\nclass T(Exception): pass\ndef handler(*a): raise T\nsignal.signal(signal.SIGALRM, handler)\n"
+        "try:\n    signal.setitimer(signal.ITIMER_REAL, 0.01)\n    while True: pass\nexcept T:\n"
+        "    done = True\nassert done is True\n"
+    ),
+    "trace function": (
+        "import sys\nseen = []\ndef trace(frame, event, argument):\n    seen.append(event)\n"
+        "sys.settrace(trace)\n(lambda: 1)()\nsys.settrace(None)\nassert 'call' in seen\n"
+    ),
+    "standard library": (
+        "import sqlite3, decimal, hashlib, csv, zlib, heapq, bisect, statistics, fractions, uuid, logging, textwrap\n"
+        "assert sqlite3.connect(':memory:').execute('select 1').fetchone() == (1,)\n"
+        "assert hashlib.sha256(b'').hexdigest().startswith('e3b0c442')\n"
+    ),
+}
+
+TABLE = [
+    *((f"{line}: {name}", *case) for line, cases in HOSTILE.items() for name, case in cases.items()),
+    *((f"correct: {name}", "passed", code) for name, code in CORRECT.items()),
+]
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory) -> dict:
+    """Run the whole table once, with a secret in our environment; verdicts by name."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SELFALIGN_SECRET", "leaked")
+    programs = [Program(id=name, code=code) for name, _, code in TABLE]
+    found = {verdict.id: verdict for verdict in Sandbox(SETTINGS, workers=2).run(programs)}
+    patch.undo()
+    return found
+
+
+@pytest.mark.parametrize(("name", "expected"), [case[:2] for case in TABLE], ids=[case[0] for case in TABLE])
+def test_verdict(verdicts, name, expected):
+    assert expected in VERDICTS
+    assert verdicts[name].verdict == expected, verdicts[name]
+
+
+def judge(code: str, tests: str = "", **settings) -> Verdict:
+    [verdict] = Sandbox(SandboxSettings(**settings)).run([Program(id="x", code=code, tests=tests)])
+    return verdict
+
+
+SOLUTION = "def f(x):\n    assert x > 0\n    return x\n"
+
+
+@pytest.mark.parametrize(
+    ("expected", "tests"),
+    [
+        ("passed", "assert f(1) == 1\n"),
+        ("passed", "from __future__ import annotations\nassert f(1) == 1\n"),
+        ("passed", "try:\n    f(-1)\nexcept AssertionError:\n    caught = True\nassert caught is True\n"),
+        ("passed", "def test_f():\n    assert f(1) == 1\n"),
+        ("no_tests", "f(1)\n"),  # the solution's own precondition is no evidence
+        ("no_tests", "assert True\n"),
+        ("assertion", "assert f(1) == 2\n"),
+        ("assertion", "f(-1)\n"),
+        ("swallowed_assertion", "def g():\n    assert f(1) == 2\ntry:\n    g()\nexcept AssertionError:\n    pass\n"),
+        ("exception", "assert g(1) == 1\n"),
+        ("syntax", "assert f(1 == 1\n"),
+    ],
+)
+def test_separate_tests(expected, tests):
+    assert judge(SOLUTION, tests).verdict == expected
+
+
+def test_detail_is_short_and_the_same_on_every_run():
+    code = "import tempfile\nraise KeyError(tempfile.mkdtemp() + '/' + repr(object()) + 'x' * 9000)\n"
+    first, second = judge(code), judge(code)
+    assert first.detail == second.detail
+    assert first.detail.startswith("KeyError: '/tmp/tmp…/<object object at 0x…>xxx")
+    assert first.detail.endswith("xxx… (line 2)")
+    assert len(first.detail) <= 256
+
+
+def test_nothing_is_left_for_the_next_program():
+    """One worker, so that both programs meet in one fork server."""
+    leave = (
+        "import os, threading, time\n"
+        "for path in ('/tmp/left', '/tmp/work/left', '/dev/shm/left'): open(path, 'w').write('x')\n"
+        "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()\n"
+        "import json, builtins\njson.left = builtins.left = True\nos.environ['LEFT'] = '1'\nassert 1 == 1\n"
+    )
+    look = (
+        "import os, threading, json, builtins\n"
+        "assert not [p for p in ('/tmp/left', '/tmp/work/left', '/dev/shm/left') if os.path.exists(p)]\n"
+        "assert threading.active_count() == 1 and 'LEFT' not in os.environ\n"
+        "assert not hasattr(json, 'left') and not hasattr(builtins, 'left')\n"
+    )
+    programs = [Program(id=str(n), code=leave if n % 2 == 0 else look) for n in range(6)]
+    assert [v.verdict for v in Sandbox(SandboxSettings()).run(programs)] == ["passed"] * 6
+
+
+def test_processes_when_asked_for():
+    """A program may fork when the settings say so; a bomb stays within the limit, and a fork cannot attest a pass."""
+    pool = (
+        "from multiprocessing import Pool\nif __name__ == '__main__':\n"
+        "    with Pool(2) as pool: assert pool.map(abs, [-1, 2]) == [1, 2]\n"
+    )
+    bomb = (
+        "import os\nn = 0\nwhile n < 10000:\n    if os.fork() == 0:\n        import time; time.sleep(60)\n    n += 1\n"
+    )
+    forged = "import os\nif os.fork():\n    os.wait(); os._exit(0)\nassert 1 == 1\n"
+    assert judge(pool, processes=8).verdict == "passed"
+    assert judge(bomb, processes=8, threads=8).verdict == "exception"
+    assert judge(forged, processes=8).verdict == "early_exit"
+
+
+def test_a_worker_that_dies_is_our_trouble(monkeypatch):
+    """Kill the first worker from outside while its program sleeps: the program is tried again and passes."""
+    from selfalign.sandbox import pool
+
+    started = []
+
+    class Watched(pool.Worker):
+        def submit(self, program):
+            super().submit(program)
+            started.append(self)
+            if len(started) == 1:
+                self.process.kill()
+
+    monkeypatch.setattr(pool, "Worker", Watched)
+    assert judge("import time\ntime.sleep(0.5)\nassert 1 == 1\n").verdict == "passed"
+    assert len(started) == 2
+
+    class Doomed(Watched):
+        def submit(self, program):
+            super().submit(program)
+            self.process.kill()
+
+    monkeypatch.setattr(pool, "Worker", Doomed)
+    assert judge("import time\ntime.sleep(0.5)\nassert 1 == 1\n").verdict == "sandbox_error"
+
+
+def refused_calls(machine: str, processes: bool, found) -> None:
+    """In a process of its own: install the filter, try calls, and send the error numbers."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    code = inside.build_filter(machine, processes)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
+    assert libc.prctl(inside.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    assert libc.prctl(inside.PR_SET_SECCOMP, 2, program, 0, 0) == 0
+    column = inside.ARCHITECTURES[machine][0]
+    calls = {name: numbers[column] for name, numbers in (inside.REFUSED | inside.STARTS).items() if numbers[column]}
+    calls |= {"clone": inside.CLONE[column], "clone3": inside.CLONE3[column]}
+    result = {}
+    for name, number in calls.items():
+        if processes and name in inside.STARTS:
+            continue
+        flags = {"clone": 0x10000000 | 17}.get(name, 0)  # a new user namespace
+        returned = libc.syscall(number, flags, 0, 0, 0, 0)
+        result[name] = errno.errorcode[ctypes.get_errno()] if returned == -1 else returned
+    found.send(result)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_system_call_filter(processes):
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=refused_calls, args=(os.uname().machine, processes, there))
+    child.start()
+    assert here.poll(30)
+    found = here.recv()
+    child.join()
+    assert found.pop("clone3") == "ENOSYS"
+    assert len(found) > 30
+    assert set(found.values()) == {"EPERM"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cpu": 1}, "unknown key 'cpu'; known are cpu_s"),
+        ({"cpu_s": "4"}, "cpu_s must be float or int, found '4'"),
+        ({"memory_mb": 1.5}, "memory_mb must be int"),
+        ({"cpu_s": 0}, "cpu_s must be above 0"),
+        ({"memory_mb": 16}, "memory_mb must be at least 128"),
+        ({"processes": -1}, "processes must be 0 or more"),
+        ({"packages": [1]}, "packages must be import names"),
+        ([], "expected a mapping"),
+    ],
+)
+def test_wrong_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SandboxSettings.load(settings)
+
+
+def test_packages():
+    """A package of the running environment is there when it is named, and only then."""
+    code = "import yaml\nassert yaml.safe_load('a: 1') == {'a': 1}\n"
+    assert judge(code).verdict == "exception"
+    assert judge(code, packages=["yaml"]).verdict == "passed"
+    with pytest.raises(ValueError, match="package 'no_such_package' is not installed"):
+        judge(code, packages=["no_such_package"])

@@ -1,0 +1,334 @@
+"""The sandbox's commands: verdict files, resume after a kill, the doctor and what it says where something lacks."""
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from selfalign.sandbox.pool import explain
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+TIMES = ("cpu_s", "wall_s", "max_rss_mb")
+
+
+def run(script: str, *options: object, **settings) -> subprocess.CompletedProcess:
+    command = [sys.executable, SCRIPTS / script, *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **settings)
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def steady(path: Path) -> list[dict]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in read_rows(path)]
+
+
+def response(name: str, response: str, tests: str, drop: str | None = None) -> dict:
+    row = {"id": name, "parent": "p", "shots": [], "seed": 1, "finish_reason": "stop", "text": "", "drop": drop}
+    return row | {"response": response, "tests": tests}
+
+
+RESPONSES = [
+    response(
+        "good",
+        "Install nothing:\n\n```bash\npip install numpy\n```\n\n```python\ndef f(x):\n    return 2 * x\n```\nDone.",
+        "```python\nassert f(2) == 4\n```",
+    ),
+    response("dropped", "nothing", "", "no tests section"),
+    response("wrong", "```python\ndef f(x):\n    return x\n```", "```python\nassert f(2) == 4, 'twice'\n```"),
+    response("blocks", "```python\nx = 1\n```\nand\n```python\ny = 2\n```", "```python\nassert x + y == 3\n```"),
+    response("untested", "```python\nx = 1\n```", "```python\nprint(x)\n```"),
+]
+
+
+def test_verify_responses(tmp_path):
+    responses = write_rows(tmp_path / "responses.jsonl", RESPONSES)
+    output, stats = tmp_path / "out" / "verdicts.jsonl", tmp_path / "out" / "verdicts.json"
+    options = ["--responses", responses, "--sandbox", '{"cpu_s": 2}', "--workers", 2, "--label", "self/00000"]
+    options += ["--output", output, "--stats", stats]
+    done = run("verify_responses.py", *options)
+    assert done.returncode == 0, done.stderr
+    assert steady(output) == [
+        {"id": "good", "verdict": "passed", "detail": "", "assertions": 1},
+        {"id": "wrong", "verdict": "assertion", "detail": "AssertionError: twice (line 3)", "assertions": 1},
+        {"id": "blocks", "verdict": "passed", "detail": "", "assertions": 1},
+        {"id": "untested", "verdict": "no_tests", "detail": "", "assertions": 0},
+    ]
+    assert list(read_rows(output)[0]) == [
+        "id",
+        "verdict",
+        "detail",
+        "cpu_s",
+        "wall_s",
+        "max_rss_mb",
+        "assertions",
+    ]
+    found = json.loads(stats.read_text())
+    assert {key: found[key] for key in ("stage", "label", "rows", "verdicts", "workers")} == {
+        "stage": "verdicts",
+        "label": "self/00000",
+        "rows": 4,
+        "verdicts": {"passed": 2, "assertion": 1, "no_tests": 1},
+        "workers": 2,
+    }
+    assert sorted(path.name for path in output.parent.iterdir()) == ["verdicts.json", "verdicts.jsonl"]
+    assert "[self/00000] 4/4 programs" in done.stderr
+    first = steady(output)
+    assert run("verify_responses.py", *options).returncode == 0
+    assert steady(output) == first
+
+
+def test_no_responses_left(tmp_path):
+    """A shard whose responses were all dropped gives an empty file, not an error."""
+    responses = write_rows(tmp_path / "responses.jsonl", [RESPONSES[1]])
+    options = ["--responses", responses, "--sandbox", "{}", "--workers", 1, "--label", "x"]
+    done = run("verify_responses.py", *options, "--output", tmp_path / "v.jsonl", "--stats", tmp_path / "v.json")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "v.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": "a"}], "row 1: expected the fields id and code (and tests), found id"),
+        (
+            [{"id": "a", "code": "", "extra": 1}],
+            "row 1: expected the fields id and code (and tests), found code, extra",
+        ),
+        ([{"id": "a", "code": ""}, {"id": "b", "code": None}], "row 2: id, code and tests must be strings"),
+        ([{"id": "a", "code": ""}, {"id": "a", "code": "x"}], "1 ids stand for several programs, the first is 'a'"),
+    ],
+)
+def test_bad_programs(tmp_path, rows, message):
+    programs = write_rows(tmp_path / "programs.jsonl", rows)
+    done = run("verify_programs.py", programs, tmp_path / "verdicts.jsonl")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "verdicts.jsonl").exists()
+
+
+def test_missing_file(tmp_path):
+    done = run("verify_programs.py", tmp_path / "none.jsonl", tmp_path / "verdicts.jsonl")
+    assert done.returncode == 1
+    assert "none.jsonl: no such file" in done.stderr
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the processes below a process, which is all that a command has started."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has just ended
+    found = {pid}
+    while new := {child for child, parent in parents.items() if parent in found} - found:
+        found |= new
+    return found - {pid}
+
+
+def still_running(pids: set[int]) -> set[int]:
+    deadline = time.monotonic() + 10
+    while (left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def test_killed_and_run_again(tmp_path):
+    """kill -9 in the middle: nothing stays behind, finished verdicts are kept, the result is the same."""
+    code = "import time\ntime.sleep(0.2)\nassert {n} % 2 == 0, {n}\n"
+    rows = [{"id": f"p{n}", "code": code.format(n=n)} for n in range(30)]
+    programs, output = write_rows(tmp_path / "programs.jsonl", rows), tmp_path / "verdicts.jsonl"
+    command = [sys.executable, SCRIPTS / "verify_programs.py", programs, output, "--workers", "2"]
+    side = tmp_path / ".verdicts.jsonl.partial"
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = os.environ | {"TMPDIR": str(scratch)}
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as process:
+        while not side.exists() or side.read_bytes().count(b"\n") < 5:
+            assert process.poll() is None
+            time.sleep(0.02)
+        started = descendants(process.pid)
+        process.kill()
+    assert len(started) >= 4
+    assert not still_running(started)
+    assert process.returncode == -signal.SIGKILL
+    assert os.listdir(scratch) == []
+    assert not output.exists()
+    kept = read_rows(side)[1:]
+    assert 4 <= len(kept) < 30
+
+    done = run("verify_programs.py", programs, output, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    assert f"resuming after {len(kept)} programs" in done.stderr
+    found = {row["id"]: row for row in read_rows(output)}
+    assert [found[row["id"]] for row in kept] == kept
+    assert [row["verdict"] for row in read_rows(output)] == ["passed", "assertion"] * 15
+    assert not side.exists()
+
+
+def check(tmp_path: Path, *, python: str = sys.executable, scripts: Path = SCRIPTS, **settings):
+    command = [python, scripts / "check_sandbox.py", "--output", tmp_path / "sandbox.json"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd="/", **settings)
+
+
+CANARIES = {
+    "correct": "passed",
+    "cpu": "timeout_cpu",
+    "disk": "passed",
+    "environment": "passed",
+    "exit": "early_exit",
+    "fork": "exception",
+    "host_file": "passed",
+    "host_write": "passed",
+    "memory": "memory",
+    "network": "passed",
+    "output": "output_limit",
+    "privileges": "passed",
+    "threads": "exception",
+    "wall": "timeout_wall",
+    "wrong": "assertion",
+}
+
+
+def test_check_sandbox(tmp_path):
+    done = check(tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "sandbox.json").read_text())
+    assert found["canaries"] == CANARIES
+    assert set(found) == {"bwrap", "kernel", "machine", "user", "isolation", "canaries"}
+
+
+def test_without_bubblewrap(tmp_path):
+    done = check(tmp_path, env=os.environ | {"PATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: bubblewrap (bwrap) is not installed or not on PATH")
+    assert "apt-get install bubblewrap" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "sandbox.json").exists()
+
+
+# Enter a user namespace of our own, in which namespaces can be switched off without touching the machine.
+NAMESPACES_OFF = """
+import ctypes, os, sys
+inside, entered = os.pipe()
+go, ready = os.pipe()
+parent, ids = os.getpid(), 65534 if os.getuid() == 0 else 1
+if os.fork() == 0:
+    os.read(inside, 1)
+    if ids == 1:
+        open(f"/proc/{parent}/setgroups", "w").write("deny")
+    for name, own in (("uid", os.getuid()), ("gid", os.getgid())):
+        open(f"/proc/{parent}/{name}_map", "w").write(f"0 {own} {ids}")
+    os.write(ready, b"x")
+    os._exit(0)
+assert ctypes.CDLL(None).unshare(0x10000000) == 0
+os.write(entered, b"x")
+os.read(go, 1)
+os.wait()
+open("/proc/sys/user/max_user_namespaces", "w").write("0")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_user_namespaces_off(tmp_path):
+    command = [sys.executable, "-c", NAMESPACES_OFF, sys.executable, SCRIPTS / "check_sandbox.py"]
+    command += ["--output", tmp_path / "sandbox.json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the sandbox cannot start: user namespaces are switched off or used up.")
+    assert "sysctl -w user.max_user_namespaces" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "sandbox.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("bwrap: No permissions to creating new namespace, likely because", "kernel.unprivileged_userns_clone=1"),
+        ("bwrap: No permissions to create new namespace", "seccomp=unconfined"),
+        ("bwrap: Creating new namespace failed: nesting depth (ENOSPC)", "user.max_user_namespaces=15000"),
+        ("bwrap: setting up uid map: Permission denied", "/etc/apparmor.d/bwrap"),
+        ("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted", "apparmor_restrict_unprivileged_userns=0"),
+        ("bwrap: Can't find source path /root/x: Permission denied", "a Python outside root's home"),
+        ("launch: cannot give up root ([Errno 1] Operation not permitted)", "Run as an ordinary user"),
+        ("something new", "it said: something new"),
+    ],
+)
+def test_explanations(said, remedy):
+    """What bubblewrap 0.8 prints on machines that we cannot all have here, and the remedy for each."""
+    text = explain(said)
+    assert remedy in text
+    assert said in text
+    assert "\n" not in text
+
+
+def system_python() -> str | None:
+    """Return a Python of the system that every user can read, if it is new enough."""
+    if not Path("/usr/bin/python3").exists():
+        return None
+    code = "import sys; sys.exit(sys.version_info < (3, 11))"
+    return "/usr/bin/python3" if subprocess.run(["/usr/bin/python3", "-c", code], check=False).returncode == 0 else None
+
+
+if os.geteuid() == 0 and system_python():
+
+    def test_as_an_ordinary_user_and_another_python():
+        """The suite runs as root here, which gives root up by itself; an ordinary user gets the same verdicts."""
+        with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+            shutil.copytree(SCRIPTS, f"{folder}/scripts", ignore=shutil.ignore_patterns("__pycache__"))
+            os.chmod(folder, 0o777)
+            done = check(
+                Path(folder),
+                python=system_python(),
+                scripts=Path(folder, "scripts"),
+                user=12345,
+                group=12345,
+                extra_groups=[],
+                env={"PATH": "/usr/bin:/bin"},
+            )
+            assert done.returncode == 0, done.stderr
+            found = json.loads(Path(folder, "sandbox.json").read_text())
+        assert found["user"] == "uid 12345"
+        assert found["canaries"] == CANARIES
+
+
+if benchdata := os.environ.get("SELFALIGN_BENCHDATA"):
+
+    def test_humaneval(tmp_path):
+        """Every canonical solution passes its official tests, and a solution that returns None passes none."""
+        with gzip.open(Path(benchdata) / "humaneval" / "HumanEval.jsonl.gz", "rt") as file:
+            tasks = [json.loads(line) for line in file]
+        rows = []
+        for task in tasks:
+            tests = f"{task['test']}\ncheck({task['entry_point']})\n"
+            right = task["prompt"] + task["canonical_solution"]
+            rows.append({"id": f"{task['task_id']} apart", "code": right, "tests": tests})
+            rows.append({"id": f"{task['task_id']} joined", "code": f"{right}\n{tests}"})
+            rows.append(
+                {"id": f"{task['task_id']} wrong", "code": f"{task['prompt']}    return None\n", "tests": tests}
+            )
+        programs, output = write_rows(tmp_path / "programs.jsonl", rows), tmp_path / "verdicts.jsonl"
+        done = run("verify_programs.py", programs, output, "--workers", 2)
+        assert done.returncode == 0, done.stderr
+        found = {row["id"]: row["verdict"] for row in read_rows(output)}
+        assert len(found) == 3 * 164
+        wrong = {name: verdict for name, verdict in found.items() if (verdict == "passed") == name.endswith("wrong")}
+        assert wrong == {}
