@@ -1,6 +1,6 @@
 """From the report to rows: whole examples of kept pairs, and of dropped rows with where they come from."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from selfalign.records.files import read_jsonl
 from selfalign.records.rows import Function, Instruction, Pair, Response, RowType, load_rows
 from selfalign.reporting.artifacts import Run
 from selfalign.reporting.examples import Block, Example, Sample, smallest_hashes
+from selfalign.reporting.funnels import Stage
 from selfalign.reporting.generations import shard_files
 
 KEPT_EXAMPLES = 4
@@ -86,7 +87,7 @@ def dropped_examples(run: Run) -> list[Example]:
     """Return one dropped row for each reason of each stage, in the order in which rows flow."""
     found = []
     for name in run.corpora:
-        found += _dropped_functions(run.results / "corpora" / name / "rejected.parquet", f"functions of {name}")
+        found += _dropped_functions(run, name)
     for name, generation in run.generations.items():
         seeds = functions_by_id(_seeds_file(run, name), (example.origin for example in generation.dropped))
         for example in generation.dropped:
@@ -101,20 +102,30 @@ def dropped_examples(run: Run) -> list[Example]:
     return found
 
 
-def _dropped_functions(path: Path, stage: str) -> list[Example]:
+def _in_order(stages: Sequence[Stage], chosen: Mapping[str, dict]) -> list[dict]:
+    """Return the chosen rows in the order of their stages."""
+    names = [stage.name for stage in stages]
+    rows = chosen.values()
+    return sorted(rows, key=lambda row: (names.index(row["stage"]) if row["stage"] in names else -1, row["reason"]))
+
+
+def _dropped_functions(run: Run, name: str) -> list[Example]:
+    path = run.results / "corpora" / name / "rejected.parquet"
     if not path.is_file():
         return []
     sample = Sample()
     for row in _table(path, columns=["id", "stage", "reason", "detail"]):
         sample.offer(f"{row['stage']}: {row['reason']}", row["id"], lambda row=row: row)
-    chosen: Mapping[str, dict] = sample.chosen()
-    functions = functions_by_id(path, (row["id"] for row in chosen.values()))
+    chosen = _in_order(run.corpora[name], sample.chosen())
+    functions = functions_by_id(path, (row["id"] for row in chosen))
     found = []
-    for reason, row in chosen.items():
+    for row in chosen:
         function = functions[row["id"]]
         blocks = (Block(label="Function", text=function.code),)
         if row["detail"]:
             blocks += (Block(label="Because of", text=row["detail"], code=False),)
+        reason = f"{row['stage']}: {row['reason']}"
+        stage = f"functions of {name}"
         found.append(Example(id=row["id"], stage=stage, reason=reason, origin=_origin(function), blocks=blocks))
     return found
 
@@ -128,16 +139,16 @@ def _dropped_pairs(run: Run, name: str) -> list[Example]:
     for row in read_jsonl(path) if path.is_file() else ():
         if row["stage"] not in told:
             sample.offer(f"{row['stage']}: {row['reason']}", row["id"], lambda row=row: row)
-    chosen: Mapping[str, dict] = sample.chosen()
+    chosen = _in_order(run.datasets[name].stages, sample.chosen())
     folder = run.results / "generations" / generation
-    ids = {row["id"] for row in chosen.values()}
+    ids = {row["id"] for row in chosen}
     shards = shard_files(folder, run.config["generations"][generation]["shards"]) or []
     responses = _generated(Response, [shard["responses"] for shard in shards], ids)
     asked = {row.parent for row in responses.values()}
     instructions = _generated(Instruction, [shard["instructions"] for shard in shards], asked)
     seeds = functions_by_id(_seeds_file(run, generation), (row_id.partition("-")[0] for row_id in ids))
     found = []
-    for reason, row in chosen.items():
+    for row in chosen:
         if row["id"] not in responses:
             raise ValueError(f"{path}: row {row['id']} is no response of {generation}; delete it and run again")
         response = responses[row["id"]]
@@ -151,7 +162,7 @@ def _dropped_pairs(run: Run, name: str) -> list[Example]:
         example = Example(
             id=row["id"],
             stage=f"pairs of {name}",
-            reason=reason,
+            reason=f"{row['stage']}: {row['reason']}",
             origin=_origin(seed),
             blocks=tuple(block for block in blocks if block.text),
         )

@@ -156,7 +156,7 @@ def scores(figure: Figure, rows: Sequence[Score]) -> None:
                     alpha=0.35,
                     solid_capstyle="butt",
                 )
-                axes.plot([100 * row.pass_at_1], [place], "o", color=colour, markersize=8)
+                axes.plot([100 * row.pass_at_1], [place], "o", color=colour, markersize=8, clip_on=False, zorder=3)
                 axes.text(
                     1.02,
                     place,

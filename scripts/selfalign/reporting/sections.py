@@ -103,23 +103,19 @@ def _stages_table(caption: str, stages: Sequence[Stage]) -> Markup:
     rows = []
     for stage in stages:
         lost = sorted(stage.dropped.items(), key=lambda item: (-item[1], item[0]))
-        times = f" (× {stage.samples} samples)" if stage.samples > 1 else ""
-        name = join((f"{stage.name}{times}", element("span", stage.part, class_="of")), "")
+        name = f"{stage.name} (× {stage.samples} samples)" if stage.samples > 1 else stage.name
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost) or "none dropped"
-        rows.append((name, f"{stage.input:,}", f"{stage.kept:,}", percent(stage.share), reasons))
-    return table(caption, ("stage", "in", "kept", "share", "dropped, by reason"), rows, numeric=(1, 2, 3))
+        rows.append((name, f"{stage.input:,}", f"{stage.kept:,}", percent(stage.share), reasons, stage.part))
+    return table(caption, ("stage", "in", "kept", "share", "dropped, by reason", "part"), rows, numeric=(1, 2, 3))
 
 
 def funnel(run: Run, drawings: Drawings) -> Markup | None:
     """Return the way from functions to pairs, for every dataset."""
     if not run.corpora and not run.generations and not run.datasets:
         return None
-    content = [
-        paragraph(
-            "Each bar is all that enters a stage; the green part is kept and widens into the next bar. "
-            "Kept and dropped add up in every stage, and so do the stages: this was checked."
-        )
-    ]
+    bars = "Each bar is all that enters a stage; the green part is kept and widens into the next bar. "
+    checked = "Kept and dropped add up in every stage, and so do the stages: this was checked."
+    content = [paragraph(bars if run.datasets else "", checked)]
     for place, (name, dataset) in enumerate(run.datasets.items()):
         told = f"From the functions of the corpus to the {dataset.pairs:,} pairs of {name}."
         body = join((_figure(drawings, f"funnel_{name}", told), _stages_table(f"Stages of {name}", dataset.chain)))
@@ -267,11 +263,14 @@ def settings(run: Run) -> Markup:
     facts = {
         "run": run.config["run"],
         "seed": run.config["seed"],
-        "commit": git["commit"] + (" with local changes" if git["dirty"] else "") if git else "unknown",
-        "Python": made.get("python", "unknown"),
-        "machine": f"{made.get('cpu') or 'unknown processor'}, {made.get('cores', '?')} cores",
-        "system": made.get("platform", "unknown"),
+        "commit": git["commit"] + (" with local changes" if git["dirty"] else "") if git else "not recorded",
+        "Python": made.get("python"),
+        "processor": made.get("cpu"),
+        "cores": made.get("cores"),
+        "memory": f"{made['memory_gib']} GiB" if made.get("memory_gib") else None,
+        "system": made.get("platform"),
     }
+    facts = {name: value for name, value in facts.items() if value is not None}
     if run.missing:
         facts["not made"] = ", ".join(run.missing)
     config = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True, width=100)
