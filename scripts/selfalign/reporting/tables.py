@@ -103,7 +103,7 @@ def title(run: Run) -> str:
 
 
 def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
-    """Return the result table that ends a run.
+    """Return the result table that ends a run; for a terminal, so a minus is a hyphen.
 
     Args:
         page: Where the page is.
@@ -134,7 +134,7 @@ def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
         facts.append(("wall time", f"{duration(run.wall_s)}, all jobs summed"))
     facts += [("not made", ", ".join(run.missing))] if run.missing else []
     facts.append(("report", page))
-    return "\n".join([*lines, *_columns(facts, right=())]) + "\n"
+    return "\n".join([*lines, *_columns(facts, right=())]).replace("−", "-") + "\n"
 
 
 def interval(score) -> str:
