@@ -146,6 +146,12 @@ PAIRS = [
     ),
     (FIRST.replace("double", "halve"), TOTAL.replace("double", "halve"), None),
     (FIRST, TOTAL, ("t4", "instruction")),
+    # The helpers of a program spell the name of a function
+    (
+        "Write a program.",
+        "def keep_even(v):\n    return v\n\ndef double(v):\n    return v\n\ndef main(v):\n    return double(v)\n",
+        ("t2", "entry point"),
+    ),
     # A copy with a word changed here and there
     (LONG.replace("stacks of exam papers", "piles of exam papers"), "", ("t8", "n-grams")),
     ("Sort papers. You are given two stacks of exam papers. Each is sorted by the number of pages.", "", None),

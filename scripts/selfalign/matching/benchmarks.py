@@ -71,6 +71,11 @@ def name_words(name: str) -> tuple[str, ...]:
     return tuple(word for word in words if word not in _LINKING_WORDS)
 
 
+def _words_of(names: list[str]) -> tuple[str, ...]:
+    """Return the words of names in order: the helpers `sort`, `double` of a `main` say the same as `sort_double`."""
+    return tuple(word for name in names if name != "main" for word in name_words(name))
+
+
 class _Renamer(ast.NodeTransformer):
     """Rename what the code itself binds to v0, v1, ... in order of appearance; drop docstrings and annotations."""
 
@@ -236,8 +241,9 @@ class BenchmarkIndex:
         for position, docstring in enumerate(docstrings):
             for ngram in _ngrams(docstring):
                 self._ngrams[ngram].add((number, f"docstring {position}"))
-        if entry:
-            self._entries[name_words(entry)].add(number)
+        for names in ([entry], _DEFINED.findall(solution)):
+            if names and all(names):
+                self._entries[_words_of(names)].add(number)
         tree = parse_python(solution)
         if tree is None:
             return
@@ -276,7 +282,7 @@ class BenchmarkIndex:
         return (
             self._find_exact(_tokens(text))
             or (self._find_tree(tree) if tree else None)
-            or self._find_entry([*_DEFINED.findall(code), *_IDENTIFIER.findall(instruction)], text)
+            or self._find_entry(_DEFINED.findall(code), _IDENTIFIER.findall(instruction), text)
             or self._find_ngrams(text)
         )
 
@@ -295,14 +301,20 @@ class BenchmarkIndex:
                 return self.tasks[self._trees[text]].evidence("solution tree", text)
         return None
 
-    def _find_entry(self, names: list[str], text: str) -> Evidence | None:
-        for name in dict.fromkeys(names):
-            parts = name_words(name)
-            for number in sorted(self._entries.get(parts, ())):
-                task = self.tasks[number]
-                shared = len(task.words & set(_WORD.findall(text.lower())))
-                if len(parts) >= DISTINCTIVE_WORDS or (len(parts) > 1 and shared >= WORD_SHARE * len(task.words)):
-                    return task.evidence("entry point", name)
+    def _find_entry(self, defined: list[str], named: list[str], text: str) -> Evidence | None:
+        for names in ([name] for name in dict.fromkeys([*defined, *named])):
+            evidence = self._match_names(names, text)
+            if evidence:
+                return evidence
+        return self._match_names(defined, text)
+
+    def _match_names(self, names: list[str], text: str) -> Evidence | None:
+        words = _words_of(names)
+        for number in sorted(self._entries.get(words, ())):
+            task = self.tasks[number]
+            shared = len(task.words & set(_WORD.findall(text.lower())))
+            if len(words) >= DISTINCTIVE_WORDS or (len(words) > 1 and shared >= WORD_SHARE * len(task.words)):
+                return task.evidence("entry point", " ".join(names))
         return None
 
     def _find_ngrams(self, text: str) -> Evidence | None:
