@@ -80,9 +80,14 @@ def main() -> None:
         return
     snippets, held_out = corpus.load_snippets(arguments.files)
     text = corpus.Corpus(snippets, prompts.headers, arguments.seed)
-    count = train.TOKENIZER_DOCUMENTS if arguments.files is None else 200
-    # Documents beyond any that training reads.
-    tokenizer = model.train_tokenizer([text.document(10**9 + i).text for i in range(count)], arguments.vocabulary)
+    state = folder / ".training_state.pt"
+    if state.exists():
+        tokenizer = model.load_tokenizer(folder)
+    else:
+        count = train.TOKENIZER_DOCUMENTS if arguments.files is None else 200
+        # Documents beyond any that training reads.
+        tokenizer = model.train_tokenizer([text.document(10**9 + i).text for i in range(count)], arguments.vocabulary)
+        tokenizer.save(str(folder / "tokenizer.json"))
     size = model.Size(
         vocabulary=arguments.vocabulary,
         width=arguments.width,
@@ -91,7 +96,7 @@ def main() -> None:
         hidden=arguments.width * 11 // 4,
     )
     settings = train.Settings(tokens=arguments.tokens, seed=arguments.seed)
-    run = train.Training(text, tokenizer, size, settings, folder / ".training_state.pt")
+    run = train.Training(text, tokenizer, size, settings, state)
     if not arguments.export_only:
         run.run()
     model.export(run.network, tokenizer, folder)

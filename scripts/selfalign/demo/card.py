@@ -13,9 +13,11 @@ def _measured(evaluation: dict) -> str:
     rows = (
         ("concept lists that are well formed", _percent(concepts["well_formed"])),
         ("named concepts that the snippet has (precision)", _percent(concepts["precision"])),
+        ("the same for another snippet (chance)", _percent(concepts["precision_by_chance"])),
         ("a snippet's first four concepts that are named (recall)", _percent(concepts["recall_of_first_four"])),
         ("instructions that name a task of the family", _percent(instructions["well_formed"])),
-        ("instructions of the asked category and difficulty", _percent(instructions["category_and_difficulty_obeyed"])),
+        ("instructions of the asked category", _percent(instructions["category_obeyed"])),
+        ("instructions of the asked difficulty", _percent(instructions["difficulty_obeyed"])),
         ("distinct tasks among the instructions", _percent(instructions["distinct_names"])),
         ("responses that pass their own tests", _percent(responses["outcomes"].get("passed", 0.0))),
         ("responses whose own tests are right", _percent(responses["tests_right"])),

@@ -30,10 +30,12 @@ from selfalign.prompts.documents import (
 )
 
 # How often a document is of a kind; response documents hold more than half of the tokens.
-KIND_WEIGHTS = {"response": 54, "instruction": 22, "concepts": 16, "code": 8}
-MOST_EXAMPLES = {"response": 4, "instruction": 7, "concepts": 5, "code": 3}
+KIND_WEIGHTS = {"response": 48, "instruction": 20, "concepts": 28, "code": 4}
+MOST_EXAMPLES = {"response": 4, "instruction": 7, "concepts": 3, "code": 3}
 HEADER_RATE = 0.8  # share of the documents that begin with the header of the prompt file
-REAL_CONCEPTS = 0.75  # share of the snippets that are library functions, not code of the task family
+SHORT_SNIPPETS = 0.75  # share of the library snippets drawn from the short ones: more lists of concepts in a step
+SHORT_CHARACTERS = 350
+REAL_CONCEPTS = 0.85  # share of the snippets that are library functions, not code of the task family
 LONGEST_LINES = 26
 LONGEST_CHARACTERS = 1_100
 EVALUATION_SHARE = 8  # every eighth function stays out of the pretraining text
@@ -148,6 +150,7 @@ class Corpus:
 
     def __init__(self, snippets: list[Snippet], headers: dict[str, str], seed: int):
         self.snippets, self.headers, self.seed = snippets, headers, seed
+        self.short = [snippet for snippet in snippets if len(snippet.code) <= SHORT_CHARACTERS] or snippets
 
     def document(self, number: int) -> Document:
         """Return one document."""
@@ -197,7 +200,7 @@ class Corpus:
 
     def _concepts(self, rng: random.Random) -> tuple[str, tuple[str, ...]]:
         if rng.random() < REAL_CONCEPTS:
-            snippet = rng.choice(self.snippets)
+            snippet = rng.choice(self.short if rng.random() < SHORT_SNIPPETS else self.snippets)
             return snippet.code, pick_concepts(rng, list(snippet.concepts))
         while True:
             code = self._task_code(rng, sample_task(rng))

@@ -216,10 +216,13 @@ def _concepts(sampler: Sampler, snippets: list[Snippet], count: int) -> tuple[di
             lists.append(tuple(concepts))
             precision.append(len(set(concepts) & set(snippet.concepts)) / len(set(concepts)))
             recall.append(len(set(concepts) & set(snippet.concepts[:4])) / len(snippet.concepts[:4]))
+    others = zip(lists, chosen[1:], strict=False)
+    chance = [len(set(concepts) & set(other.concepts)) / max(1, len(set(concepts))) for concepts, other in others]
     numbers = {
         "snippets": len(chosen),
         "well_formed": round(formed / len(chosen), 3),
         "precision": round(sum(precision) / max(1, len(precision)), 3),
+        "precision_by_chance": round(sum(chance) / max(1, len(chance)), 3),  # against another snippet
         "recall_of_first_four": round(sum(recall) / max(1, len(recall)), 3),
         "distinct_lists": len(set(lists)),
     }
@@ -232,13 +235,14 @@ def _instructions(sampler: Sampler, lists: list[tuple[str, ...]], count: int) ->
         category = sampler.rng.choices(CATEGORIES, (2, 1, 1))[0]
         properties.append((category, sampler.rng.choice(DIFFICULTIES), lists[number % len(lists)]))
     texts = sampler.complete("instruction", [instruction_example(*item) for item in properties])
-    kept, names, formed, obeyed, operations = [], [], 0, 0, Counter()
+    kept, names, formed, category_obeyed, difficulty_obeyed, operations = [], [], 0, 0, 0, Counter()
     for (category, difficulty, _), text in zip(properties, texts, strict=True):
         instruction, reason = parse_instruction(text)
         task = read_task(instruction)
         formed += task is not None
         if task:
-            obeyed += (task.category, task.difficulty) == (category, difficulty)
+            category_obeyed += task.category == category
+            difficulty_obeyed += task.difficulty == difficulty
             operations.update(operation.kind.name for operation in task.operations)
             names.append((task.category, tuple(operation.name for operation in task.operations)))
         if reason is None:
@@ -246,8 +250,9 @@ def _instructions(sampler: Sampler, lists: list[tuple[str, ...]], count: int) ->
     numbers = {
         "asked": count,
         "well_formed": round(formed / count, 3),
-        "category_and_difficulty_obeyed": round(obeyed / count, 3),
-        "distinct_names": round(len({names[i] for i in range(len(names))}) / count, 3),
+        "category_obeyed": round(category_obeyed / count, 3),
+        "difficulty_obeyed": round(difficulty_obeyed / count, 3),
+        "distinct_names": round(len(set(names)) / count, 3),
         "distinct_texts": round(len(set(kept)) / count, 3),
         "operations": dict(operations.most_common()),
     }

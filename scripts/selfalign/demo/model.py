@@ -293,10 +293,16 @@ def describe(size: Size) -> dict:
     return asdict(size)
 
 
+def load_tokenizer(folder: str | Path):
+    """Return the tokenizer in a folder."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+
+
 def load(folder: str | Path):
     """Return the network and the tokenizer of an exported folder."""
     from safetensors.torch import load_file
-    from tokenizers import Tokenizer
 
     folder = Path(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -312,4 +318,4 @@ def load(folder: str | Path):
     network = Network(size)
     network.load_state_dict({_plain(name): weight.float() for name, weight in load_file(folder / WEIGHTS).items()})
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    return network, Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return network, load_tokenizer(folder)

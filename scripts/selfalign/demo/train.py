@@ -1,6 +1,5 @@
 """Pretraining of the demo's base model: packed documents, Muon for the matrices, resumable at any moment."""
 
-import hashlib
 import itertools
 import os
 import platform
@@ -13,11 +12,12 @@ from torch import Tensor
 
 from selfalign.demo.corpus import Corpus
 from selfalign.demo.model import EOS, Network, Size
+from selfalign.records.files import digest
 from selfalign.records.progress import Progress
 
 TOKENIZER_DOCUMENTS = 6_000
 # A list of concepts is short beside its snippet and a task beside its solution: without these they are learnt last.
-LOSS_WEIGHTS = {"response": 1.0, "instruction": 1.5, "concepts": 3.0, "code": 1.0}
+LOSS_WEIGHTS = {"response": 1.0, "instruction": 1.5, "concepts": 6.0, "code": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,9 +201,8 @@ class Training:
             self._load()
 
     def _key(self) -> str:
-        return hashlib.sha256(
-            repr((replace(self.settings, tokens=0), self.network.size, self.stream.tokenizer.to_str())).encode()
-        ).hexdigest()
+        vocabulary = sorted(self.stream.tokenizer.get_vocab().items())
+        return digest(asdict(replace(self.settings, tokens=0)), asdict(self.network.size), vocabulary)
 
     def _load(self) -> None:
         saved = torch.load(self.state, map_location=self.device, weights_only=True)
