@@ -338,6 +338,7 @@ def test_base_and_aligned_models_get_the_same_text_by_chat(model, tmp_path):
         questions = [asker(settings, asked, benchmark="demo", run_seed=1)(demo_task()) for asked in (base, aligned)]
         assert questions[0] == questions[1]
         assert questions[0].prompt == chat_document(system, DEMO_LIKE["instruction"])
+        assert questions[0].stop == ("### Instruction", "</response>")
 
 
 def test_a_template_of_another_make_can_be_passed_over(tmp_path):

@@ -11,7 +11,9 @@ from selfalign.prompts.chat import chat_prompt
 from selfalign.prompts.documents import NEXT_EXAMPLE, load_prompts, render_document, response_example, shot_example
 from selfalign.records.commands import derive_seed
 
-CHAT_STOP = ("### Instruction",)  # a model that was never aligned goes on with a task of its own
+# A model that was never aligned goes on with a task of its own, or, when it knows the pipeline's documents, with
+# tests of its own, which are not to be held against its answer.
+CHAT_STOP = ("### Instruction", "</response>")
 FEW_SHOT_STOP = ("</response>", NEXT_EXAMPLE)
 
 
