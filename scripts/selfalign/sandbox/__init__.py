@@ -26,6 +26,7 @@ Not covered:
 - Bugs of the kernel behind system calls that Python needs, and side channels such as timing.
 - Memory of the kernel (pipes, sockets), and with `processes` above 0 the sum over a program's processes: each has
   `memory_mb` and its own CPU time, and the wall time ends them all.
+- A signal without a handler does not end the program, because it is process 1 of its namespace.
 - Programs whose result depends on the clock, on real randomness or on files of a normal system such as /etc and /proc.
 - Machines that are neither x86-64 nor aarch64, and Linux before 5.14.
 """

@@ -72,7 +72,7 @@ def check_sandbox() -> dict:
     Raises:
         SandboxUnavailable: something is missing, or a canary met a wall that does not hold; names cause and remedy.
     """
-    settings = SandboxSettings(cpu_s=1.0, wall_factor=2.0, memory_mb=256)
+    settings = SandboxSettings(cpu_s=0.5, wall_factor=4.0, memory_mb=128)
     os.environ["SELFALIGN_CANARY"] = "leaked"
     try:
         with tempfile.NamedTemporaryFile() as host_file:

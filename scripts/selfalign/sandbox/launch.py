@@ -30,7 +30,10 @@ def stage(libc: ctypes.CDLL, sources: list[str]) -> list[str]:
         checked(libc.unshare(CLONE_NEWNS))
         checked(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None))
     except OSError as error:
-        if error.errno == errno.EPERM:  # a container's root without CAP_SYS_ADMIN: the sources must be readable then
+        if error.errno in (
+            errno.EPERM,
+            errno.EACCES,
+        ):  # a container's root that may not mount: the sources must be readable then
             return sources
         raise
     opened = [os.open(source, os.O_PATH) for source in sources]  # before the stage covers what lies below it
