@@ -65,6 +65,13 @@ TASKS = [
     task(6, "Return whether a number is a prime number.", "is_prime", "def is_prime(n):\n    return n > 1\n"),
     task(7, "Add.", "add", "def add(x, y):\n    return x + y\n"),
 ]
+COUNT = """def vowels(text):
+    count, key = 0, str.lower
+    for letter in sorted(text, key=key):
+        count += "aeiou".count(letter)
+    return count
+"""
+TASKS.append(task(9, "Count vowels.", "vowels", COUNT))
 INDEX = BenchmarkIndex(TASKS)
 RENAMED_MERGE = """def combine(a, b):
     out = []  # the result
@@ -109,6 +116,9 @@ SEEDS = [
      ("t6", "entry point")),
     ("def is_prime(job):\n    '''Look up the state.'''\n    return job.state == 'prime'\n", None),
     ("def main(argv):\n    return run(argv)\n", None),  # an entry point that several tasks share
+    # A variable and a method of the same name are two names
+    (COUNT.replace("count,", "n,").replace("count +=", "n +=").replace("return count", "return n"),
+     ("t9", "solution tree")),
     ("def add(a, b):\n    return a + b\n", None),  # too small to tell
     ("def f(x):\n    return (x +\n", None),  # does not parse, matches nothing
     ("def keep_even_then_double(xs):\n    return (x +\n", ("t2", "entry point")),

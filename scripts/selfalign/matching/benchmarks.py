@@ -79,29 +79,30 @@ def _words_of(names: list[str]) -> tuple[str, ...]:
 class _Renamer(ast.NodeTransformer):
     """Rename what the code itself binds to v0, v1, ... in order of appearance; drop docstrings and annotations."""
 
-    def __init__(self, bound: set[str]):
-        self.bound = bound
-        self.names: dict[str, str] = {}
+    def __init__(self, tree: ast.AST):
+        self.variables, self.attributes, self.functions = _bound_names(tree)
+        self.names: dict[tuple[str, str], str] = {}
 
-    def _rename(self, name: str) -> str:
-        return self.names.setdefault(name, f"v{len(self.names)}") if name in self.bound else name
+    def _rename(self, name: str, bound: set[str], kind: str = "variable") -> str:
+        return self.names.setdefault((kind, name), f"v{len(self.names)}") if name in bound else name
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        node.id = self._rename(node.id)
+        node.id = self._rename(node.id, self.variables)
         return node
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.arg, node.annotation = self._rename(node.arg), None
+        node.arg, node.annotation = self._rename(node.arg, self.variables), None
         return node
 
-    def visit_keyword(self, node: ast.keyword) -> ast.AST:
-        if node.arg is not None:
-            node.arg = self._rename(node.arg)
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Name) and node.func.id in self.functions:
+            for keyword in node.keywords:
+                keyword.arg = keyword.arg and self._rename(keyword.arg, self.variables)
         return self.generic_visit(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         self.generic_visit(node)
-        node.attr = self._rename(node.attr)
+        node.attr = self._rename(node.attr, self.attributes, "attribute")
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
@@ -110,7 +111,9 @@ class _Renamer(ast.NodeTransformer):
         return self.visit(ast.Assign(targets=[node.target], value=node.value))
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> ast.AST:
-        node.name, node.decorator_list = self._rename(node.name), []
+        is_method = node.name in self.attributes
+        bound, kind = (self.attributes, "attribute") if is_method else (self.variables, "variable")
+        node.name, node.decorator_list = self._rename(node.name, bound, kind), []
         if not isinstance(node, ast.ClassDef):
             node.returns = None
         if ast.get_docstring(node, clean=False) is not None:
@@ -123,25 +126,31 @@ class _Renamer(ast.NodeTransformer):
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def _bound_names(tree: ast.AST) -> set[str]:
-    """Return the names that the code binds: arguments, variables, functions, classes and attributes that it sets."""
-    names = set()
+def _bound_names(tree: ast.AST) -> tuple[set[str], set[str], set[str]]:
+    """Return what the code itself names: its variables (functions and classes included), attributes and functions.
+
+    A variable `count` does not make the method in `text.count()` the code's own.
+    """
+    variables, attributes, functions = set(), set(), set()
     for node in ast.walk(tree):
-        if isinstance(node, _DEFINITIONS):
-            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            attributes |= {item.name for item in node.body if isinstance(item, _DEFINITIONS)}
         elif isinstance(node, ast.arg):
-            names.add(node.arg)
+            variables.add(node.arg)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
+            variables.add(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            names.add(node.attr)
-    return names
+            attributes.add(node.attr)
+    for node in ast.walk(tree):
+        if isinstance(node, _DEFINITIONS) and node.name not in attributes:
+            functions.add(node.name)
+    return variables | functions, attributes, functions
 
 
 def normalised_tree(definitions: list[ast.stmt]) -> str | None:
     """Return functions and classes as text in which their own names do not count, or None if they are trivial."""
     tree = ast.parse(ast.unparse(ast.Module(body=definitions, type_ignores=[])))
-    tree = ast.fix_missing_locations(_Renamer(_bound_names(tree)).visit(tree))
+    tree = ast.fix_missing_locations(_Renamer(tree).visit(tree))
     # A signature is no evidence: only what the bodies hold counts
     nodes = sum(
         isinstance(node, (ast.expr, ast.stmt, ast.comprehension)) and not isinstance(node, _DEFINITIONS)
