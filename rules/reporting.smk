@@ -42,4 +42,4 @@ rule write_report:
         folder=subpath(output.page, parent=True),
     shell:
         "python $SCRIPTS/write_report.py --results results --config {input.config:q} --output {params.folder:q} "
-        "2>&1 | tee {log:q}"
+        "2>&1 > {log:q} | tee -a {log:q}"
