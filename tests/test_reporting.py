@@ -462,7 +462,16 @@ def test_duration(seconds: float, shown: str):
 
 @pytest.mark.parametrize(
     ("share", "shown"),
-    [(0, "0 %"), (0.004, "0.4 %"), (0.0994, "9.9 %"), (0.0996, "10 %"), (0.256, "26 %"), (1, "100 %")],
+    [
+        (0, "0 %"),
+        (0.004, "0.4 %"),
+        (0.0994, "9.9 %"),
+        (0.0996, "10 %"),
+        (0.256, "26 %"),
+        (0.9964, "99.6 %"),
+        (0.99999, "99.9 %"),
+        (1, "100 %"),
+    ],
 )
 def test_percent(share: float, shown: str):
     assert percent(share) == shown

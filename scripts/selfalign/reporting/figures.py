@@ -15,8 +15,10 @@ EM = 0.62  # mean width of a DejaVu Sans character, as a fraction of its size
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage, with one digit below 10 %."""
+    """Return a share as a percentage, with one digit below 10 % and where it would else round to 100 %."""
     value = 100 * share
+    if 99.5 <= value < 100:
+        return f"{min(value, 99.9):.1f} %"
     return f"{value:.1f} %" if 0 < value < 9.95 else f"{value:.0f} %"
 
 
@@ -54,17 +56,22 @@ def _axes(figure: Figure, height: float, *, left: float, right: float, top: floa
 
 
 def funnel(figure: Figure, stages: Sequence[Stage]) -> None:
-    """Draw one bar per stage, its input as 100 %; the kept part widens into the bar of the next stage."""
+    """Draw one bar per stage, its input as 100 %; the kept part widens into the bar of the next stage.
+
+    A stage that drops nothing has a thin bar.
+    """
     width = figure.get_figwidth()
-    step = 0.92  # inches from one bar to the next: caption, bar, flow
-    axes = _axes(figure, step * len(stages) + 0.1, left=0.02, right=0.02, top=0.05, bottom=0.05)
+    caption, flow = 0.30, 0.24  # inches above and below a bar
+    heights = [0.30 if stage.dropped else 0.08 for stage in stages]
+    tops = [-caption - sum(heights[:number]) - (caption + flow) * number for number in range(len(stages))]
+    end = tops[-1] - heights[-1]
+    axes = _axes(figure, 0.15 - end, left=0.02, right=0.02, top=0.05, bottom=0.1)
     span = width - 0.04
     axes.set_xlim(0, span)
-    axes.set_ylim(-step * len(stages), 0)
+    axes.set_ylim(end, 0)
     axes.axis("off")
-    for number, stage in enumerate(stages):
-        top = -step * number - 0.30
-        bottom = top - 0.30
+    for number, (stage, top, height) in enumerate(zip(stages, tops, heights, strict=True)):
+        bottom = top - height
         times = f"  (× {stage.samples} samples)" if stage.samples > 1 else ""
         name = axes.text(0, top + 0.07, f"{stage.name}{times}", weight="bold", va="bottom", color=INK)
         if number == 0 or stages[number - 1].part != stage.part:
@@ -94,8 +101,8 @@ def funnel(figure: Figure, stages: Sequence[Stage]) -> None:
                 axes.text(start + 0.06, (top + bottom) / 2, label, va="center", size=8, color=LABEL)
             start += part
         if number + 1 < len(stages):
-            below = -step * (number + 1) - 0.30
-            corners = [(0, bottom), (kept, bottom), (span, below + 0.27), (span, below), (0, below)]
+            below = tops[number + 1]
+            corners = [(0, bottom), (kept, bottom), (span, below + caption - 0.03), (span, below), (0, below)]
             axes.add_patch(Polygon(corners, closed=True, facecolor=FLOW, edgecolor="none", zorder=0))
 
 
