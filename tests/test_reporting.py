@@ -339,7 +339,7 @@ def test_nothing_made_yet(tmp_path: Path):
 
 
 def test_shards_of_an_earlier_config_are_not_read(own: Path, results: Path):
-    stale = own / SHARD.format("responses").replace("00000", "00002")
+    stale = own / "generations/self/responses/00002.jsonl"
     stale.write_text("not read", encoding="utf-8")
     assert read_run(own, CONFIG).generations == read_run(results, CONFIG).generations
 
