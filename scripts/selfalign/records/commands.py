@@ -22,6 +22,9 @@ def run_command(main: Callable[[], int | None]) -> None:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
+    except FileNotFoundError as error:
+        print(f"error: {error.filename} does not exist; check the path, or run the step that makes it", file=sys.stderr)
+        code = 1
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
