@@ -30,7 +30,7 @@ from selfalign.prompts.documents import (
 )
 
 # How often a document is of a kind; response documents hold more than half of the tokens.
-KIND_WEIGHTS = {"response": 48, "instruction": 20, "concepts": 28, "code": 4}
+KIND_WEIGHTS = {"response": 42, "instruction": 34, "concepts": 21, "code": 3}
 MOST_EXAMPLES = {"response": 4, "instruction": 7, "concepts": 3, "code": 3}
 HEADER_RATE = 0.8  # share of the documents that begin with the header of the prompt file
 SHORT_SNIPPETS = 0.75  # share of the library snippets drawn from the short ones: more lists of concepts in a step

@@ -98,7 +98,7 @@ def sample_operations(
                     continue
                 hits = len(wanted & set(kind.concepts))
                 options.append(kind)
-                weights.append((1 + 5 * hits) * (1.5 if kind.final else 1.0) * (0.8 + 0.04 * len(kind.params)))
+                weights.append((1 + 25 * hits) * (1.5 if kind.final else 1.0) * (0.8 + 0.04 * len(kind.params)))
             kind = rng.choices(options, weights)[0]
             chosen.append(kind)
             wanted -= set(kind.concepts)

@@ -17,7 +17,7 @@ from selfalign.records.progress import Progress
 
 TOKENIZER_DOCUMENTS = 6_000
 # A list of concepts is short beside its snippet and a task beside its solution: without these they are learnt last.
-LOSS_WEIGHTS = {"response": 1.0, "instruction": 1.5, "concepts": 6.0, "code": 1.0}
+LOSS_WEIGHTS = {"response": 1.0, "instruction": 2.5, "concepts": 6.0, "code": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
