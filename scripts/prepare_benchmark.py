@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from selfalign.benchmarks.tasks import KINDS, prepare_benchmark
+from selfalign.benchmarks.preparation import KINDS, prepare_benchmark
 from selfalign.records.commands import run_command
 
 

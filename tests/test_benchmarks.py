@@ -18,10 +18,11 @@ from tiny_model import make_model, make_tokenizer
 
 from selfalign.benchmarks.asking import AskSettings, asker
 from selfalign.benchmarks.completions import answer_id, complete_benchmark
+from selfalign.benchmarks.preparation import prepare_benchmark
 from selfalign.benchmarks.programs import Answer, build_program, code_before, find_code
 from selfalign.benchmarks.scoring import score_benchmark
 from selfalign.benchmarks.statistics import bootstrap_interval, paired_difference, pass_at_k
-from selfalign.benchmarks.tasks import Task, prepare_benchmark, read_tasks
+from selfalign.benchmarks.tasks import Task, read_tasks
 from selfalign.benchmarks.verification import verify_completions
 from selfalign.engines.models import read_model, write_model
 from selfalign.prompts.chat import SYSTEM_PROMPT, chat_template
