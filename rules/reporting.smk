@@ -30,9 +30,19 @@ rule write_report:
         provenance="results/provenance.json",
     output:
         page=report("results/report/index.html", caption="report/page.rst", category="Report"),
-        summary="results/report/summary.txt",
-        figures=directory("results/report/figures"),
-        tables=directory("results/report/tables"),
+        summary=report("results/report/summary.txt", caption="report/summary.rst", category="Report"),
+        figures=report(
+            directory("results/report/figures"),
+            patterns=["{name}.svg"],
+            caption="report/figures.rst",
+            category="Figures",
+        ),
+        tables=report(
+            directory("results/report/tables"),
+            patterns=["{name}.csv"],
+            caption="report/tables.rst",
+            category="Tables",
+        ),
     log:
         "results/logs/write_report.log",
     conda:

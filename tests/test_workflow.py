@@ -101,7 +101,7 @@ ROOMS = {
     "selection": {"records", "matching", "prompts"},
     "training": {"records", "prompts", "engines"},
     "benchmarks": {"records", "prompts", "engines", "sandbox"},
-    "reporting": {"records", "benchmarks"},
+    "reporting": {"records", "prompts", "benchmarks"},
     "demo": {"records", "prompts", "engines", "sandbox"},
 }
 
