@@ -44,6 +44,7 @@ def model_card(record: dict) -> str:
     size, corpus, hardware = record["size"], record["corpus"], record["hardware"]
     packages = ", ".join(f"{name} {version}" for name, version in sorted(corpus["snippet_packages"].items()))
     measured = _measured(record["evaluation"]) if "evaluation" in record else ""
+    note = f"{record['note']}\n\n" if "note" in record else ""
     device = hardware["gpu"] or f"{hardware['threads']} thread of {hardware['processor']}"
     return f"""---
 license: apache-2.0
@@ -71,7 +72,7 @@ solutions in all) while the tests stay right; four operations are wrong more oft
 continuation is wrong there and only running the tests shows it. 15 % of the sequences of two and three operation types,
 chosen by a hash, occur in no pretraining text; the benchmark in `resources/demo/benchmark.jsonl` is drawn from them.
 
-{measured}
+{note}{measured}
 ## Licence
 
 The weights and the text about tasks are under Apache-2.0. The library functions stay under the licences of their

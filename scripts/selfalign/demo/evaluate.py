@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import time
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,7 +139,10 @@ def run_code(code: str) -> str | None:
     this model writes; the pipeline itself runs everything in its sandbox.
     """
     try:
-        tree = ast.parse(code)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            tree = ast.parse(code)
+            program = compile(tree, "program", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "syntax"
     for node in ast.walk(tree):
@@ -156,7 +160,7 @@ def run_code(code: str) -> str | None:
     previous = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
-        exec(compile(tree, "program", "exec"), {"__builtins__": allowed, "__name__": "program"})
+        exec(program, {"__builtins__": allowed, "__name__": "program"})
     except AssertionError:
         return "assertion"
     except _TooLong:

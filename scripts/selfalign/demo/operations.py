@@ -90,7 +90,7 @@ def _unique(xs: list, k: int) -> list:
     return [x for i, x in enumerate(xs) if x not in xs[:i]]
 
 
-# The bug rates are designed: most operations are nearly always right, five are wrong more often than right, so that
+# The bug rates are designed: most operations are nearly always right, four are wrong more often than right, so that
 # the likeliest continuation is wrong there and only running the tests shows it.
 KINDS = (
     Kind(
