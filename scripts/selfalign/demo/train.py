@@ -16,7 +16,7 @@ from selfalign.records.files import digest
 from selfalign.records.progress import Progress
 
 TOKENIZER_DOCUMENTS = 6_000
-# A list of concepts is short beside its snippet and a task beside its solution: without these weights they are learnt last.
+# A list of concepts is short beside its snippet and a task beside its solution: else they come last.
 LOSS_WEIGHTS = {"response": 1.0, "instruction": 2.5, "concepts": 6.0, "code": 1.0}
 
 
