@@ -23,7 +23,7 @@ def _arguments() -> argparse.Namespace:
         help="prompt file whose headers the text uses",
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--tokens", type=int, default=24_000_000, help="tokens to train on")
+    parser.add_argument("--tokens", type=int, default=22_500_000, help="tokens to train on")
     parser.add_argument("--threads", type=int, default=1, help="processor threads")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)

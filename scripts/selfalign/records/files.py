@@ -133,7 +133,7 @@ class SideFile:
         output = Path(output)
         output.parent.mkdir(parents=True, exist_ok=True)
         self.path = output.with_name(f".{output.name}.partial")
-        self._file = open(self.path, "a+b")
+        self._file = open(self.path, "a+b")  # noqa: SIM115
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
