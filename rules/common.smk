@@ -164,7 +164,7 @@ def benchmark_prompts(wildcards):
 def completion_settings(wildcards, input):
     """Return how a benchmark is asked."""
     benchmark = config["benchmarks"][wildcards.benchmark]
-    settings = {key: benchmark[key] for key in ("prompt", "shots", "samples", "temperature", "top_p", "max_tokens")}
+    settings = {key: value for key, value in benchmark.items() if key not in ("kind", "path", "prompts")}
     return settings | ({"prompts": str(input.prompts)} if input.prompts else {})
 
 

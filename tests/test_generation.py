@@ -245,7 +245,7 @@ WRONG = [
     ({"samples": 0}, "--samples is 0; it must be at least 1"),
     ({"temperature": -1}, "--temperature must be at least 0"),
     ({"engine": '{"kinds": "vllm"}'}, "did you mean 'kind'"),
-    ({"engine": '{"kind": "vllm"}'}, "make .venv-vllm"),
+    ({"engine": '{"kind": "vllm"}'}, "make test-vllm"),
     ({"model": "nowhere/model.json"}, "nowhere/model.json: no such model file"),
     ({"prompts": ROOT / "pyproject.toml"}, "pyproject.toml: "),
 ]

