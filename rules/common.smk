@@ -161,11 +161,11 @@ def benchmark_prompts(wildcards):
     return [resource(prompts)] if prompts else []
 
 
-def completion_settings(wildcards, input):
+def completion_settings(wildcards):
     """Return how a benchmark is asked."""
-    benchmark = config["benchmarks"][wildcards.benchmark]
-    settings = {key: value for key, value in benchmark.items() if key not in ("kind", "path", "prompts")}
-    return settings | ({"prompts": str(input.prompts)} if input.prompts else {})
+    settings = config["benchmarks"][wildcards.benchmark]
+    settings = {key: value for key, value in settings.items() if key not in ("kind", "path")}
+    return settings | ({"prompts": resource(settings["prompts"])} if settings["prompts"] else {})
 
 
 def reported_artifacts(wildcards):

@@ -42,7 +42,7 @@ rule complete_benchmark:
         gpu=1,
     params:
         code=code("complete_benchmark"),
-        settings=lambda wildcards, input: json.dumps(completion_settings(wildcards, input)),
+        settings=lambda wildcards: json.dumps(completion_settings(wildcards)),
         engine=ENGINE,
         seed=config["seed"],
         env=ENGINE_ENV,

@@ -3,6 +3,7 @@
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,9 @@ def _steady_memory() -> None:
 
 
 def _commit() -> str | None:
-    """Return the commit of this checkout, if it is one."""
+    """Return the commit of this checkout, if it is one and git is there to tell."""
+    if shutil.which("git") is None:
+        return None
     result = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )

@@ -1,6 +1,7 @@
 """Where the repository is, and one whole small run that several tests look at."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,25 +12,33 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-SMALL = ROOT / "tests/configs/small.yaml"
+SMALL = "tests/configs/small.yaml"
 
 
-def workflow_command(folder: Path, *arguments: str, root: Path = ROOT, config: Path = SMALL) -> list[str]:
-    """Return the command that runs the workflow of a checkout in a folder."""
-    where = ["-s", str(root / "Snakefile"), "--directory", str(folder), "--configfile", str(config)]
-    return [sys.executable, "-m", "snakemake", *where, "--cores", "2", *arguments]
+def checkout(folder: Path) -> Path:
+    """Copy what a run needs of this repository, without what earlier runs made; return the folder."""
+    folder.mkdir(exist_ok=True)
+    for name in ("scripts", "rules", "envs", "profiles", "resources", "tests/configs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2(ROOT / "Snakefile", folder)
+    return folder
 
 
-def run_workflow(folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run the workflow in a folder to its end."""
-    command = workflow_command(folder, *arguments, **options)
+def workflow_command(*arguments: str, config: Path | str = SMALL) -> list[str]:
+    """Return the command that runs the workflow in a checkout."""
+    return [sys.executable, "-m", "snakemake", "--configfile", str(config), "--cores", "2", *arguments]
+
+
+def run_workflow(folder: Path, *arguments: str, config: Path | str = SMALL) -> subprocess.CompletedProcess:
+    """Run the workflow of a checkout to its end."""
+    command = workflow_command(*arguments, config=config)
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
 
 def run_and_kill(folder: Path, stop: Callable[[], bool]) -> bool:
     """Run the workflow in a folder; kill -9 its whole process group when stop() says so; return whether it did."""
     log = open(folder / "killed.log", "ab")  # noqa: SIM115
-    command = workflow_command(folder)
+    command = workflow_command()
     process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     while process.poll() is None:
         if stop():
@@ -46,8 +55,8 @@ def run_and_kill(folder: Path, stop: Callable[[], bool]) -> bool:
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory) -> Path:
-    """Return the folder of one unbroken run of the small config."""
-    folder = tmp_path_factory.mktemp("small")
+    """Return a checkout with one unbroken run of the small config."""
+    folder = checkout(tmp_path_factory.mktemp("small"))
     result = run_workflow(folder)
     assert result.returncode == 0, result.stdout + result.stderr
     (folder / "screen.txt").write_text(result.stdout + result.stderr)
@@ -57,4 +66,4 @@ def small_run(tmp_path_factory) -> Path:
 @pytest.fixture
 def small_config() -> dict:
     """Return the small config as a dictionary to change."""
-    return yaml.safe_load(SMALL.read_text())
+    return yaml.safe_load((ROOT / SMALL).read_text())
