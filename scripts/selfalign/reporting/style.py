@@ -34,7 +34,7 @@ h3 { font-size: 1.05rem; margin: 1.5rem 0 .5rem; }
   margin: 0 0 1.25rem;
   padding: 0; list-style: none; }
 .tiles li { background: var(--paper); border: 1px solid var(--grid); border-radius: .6rem; padding: .8rem 1rem; }
-.tiles strong { display: block; font-size: 1.6rem; line-height: 1.2; white-space: nowrap; }
+.tiles strong { display: block; font-size: clamp(1.2rem, 5vw, 1.6rem); line-height: 1.2; white-space: nowrap; }
 .tiles span { color: var(--muted); font-size: .88rem; }
 nav { position: sticky; top: 0; z-index: 2; background: var(--page); border-bottom: 1px solid var(--grid); }
 nav ul { max-width: 60rem; margin: 0 auto; padding: .6rem 1.25rem; display: flex; gap: 1.25rem; list-style: none;
