@@ -82,9 +82,10 @@ def test_a_mistake_is_named(config, key, value, message):
     assert config == before
 
 
-def test_numbers_that_yaml_reads_as_text(config):
-    config["models"]["aligned"]["train"] = {"learning_rate": "1e-4"}
-    assert load_configuration(config, ROOT)["models"]["aligned"]["train"]["learning_rate"] == 1e-4
+def test_numbers_that_come_as_text(config):
+    config["models"]["aligned"]["train"] = {"learning_rate": "1e-4", "epochs": "2"}
+    train = load_configuration(config, ROOT)["models"]["aligned"]["train"]
+    assert (train["learning_rate"], train["epochs"]) == (1e-4, 2)
 
 
 def test_scores_are_made_once():

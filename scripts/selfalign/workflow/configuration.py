@@ -14,14 +14,18 @@ SOURCE_KEY = {"python-packages": "packages", "folder": "path"}
 
 
 def _properties_with_defaults(validator, properties, instance, schema):
-    """Validate properties after filling in defaults, and numbers such as 1e-5 that YAML reads as text."""
+    """Validate properties after filling in defaults, and numbers that come as text.
+
+    YAML reads 1e-5 as text, and Snakemake's --config gives every nested value as text.
+    """
     if isinstance(instance, dict):
         for name, subschema in properties.items():
             if "default" in subschema:
                 instance.setdefault(name, copy.deepcopy(subschema["default"]))
-            if subschema.get("type") == "number" and isinstance(instance.get(name), str):
+            number = {"number": float, "integer": int}.get(str(subschema.get("type")))
+            if number and isinstance(instance.get(name), str):
                 try:
-                    instance[name] = float(instance[name])
+                    instance[name] = number(instance[name])
                 except ValueError:
                     continue  # stays text, so that the type check below reports it
     yield from jsonschema.Draft202012Validator.VALIDATORS["properties"](validator, properties, instance, schema)
