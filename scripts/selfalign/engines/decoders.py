@@ -277,7 +277,7 @@ def choose_decoder(model, longest: int) -> SharedPrefixDecoder | PlainDecoder:
                 if _alike(_probe(fast, prompts), wanted, loose):
                     return fast
             except (NotImplementedError, TypeError, AttributeError):
-                pass
+                pass  # an attention that the fast decoder cannot serve: the plain one below does, or says why not
         model.set_attn_implementation(attention)
     plain = PlainDecoder(model, attention)
     plain.mixes_lengths = _alike(_probe(plain, prompts), wanted, loose)
