@@ -124,12 +124,13 @@ class SideFile:
     Args:
         output: The declared output; the side file is `.{name}.partial` beside it.
         key: Digest of the inputs and settings, from `digest()`.
+        keep: Hold the rows in memory, as `rows`. Without, they are only in the file: `stored` and `read` give them.
 
     Raises:
         ValueError: another process is writing the same side file.
     """
 
-    def __init__(self, output: str | Path, key: str):
+    def __init__(self, output: str | Path, key: str, *, keep: bool = True):
         output = Path(output)
         output.parent.mkdir(parents=True, exist_ok=True)
         self.path = output.with_name(f".{output.name}.partial")
@@ -141,27 +142,46 @@ class SideFile:
             raise ValueError(
                 f"{self.path}: another process is writing it; wait for it or stop it, then run again"
             ) from None
-        self.rows: list[dict] = self._load(key)
+        self._keep = keep
+        self.rows: list[dict] = []
+        self._load(json.dumps({"key": key}).encode() + b"\n")
 
-    def _load(self, key: str) -> list[dict]:
+    def _load(self, header: bytes) -> None:
         self._file.seek(0)
-        lines = self._file.read().split(b"\n")
-        header = json.dumps({"key": key}).encode()
-        if lines[0] != header:
+        if self._file.readline() != header:
             self._file.truncate(0)
-            self._file.write(header + b"\n")
+            self._file.write(header)
             self._file.flush()
-            return []
-        whole = lines[:-1]  # what follows the last newline is a torn line
-        self._file.truncate(sum(len(line) + 1 for line in whole))
-        return [json.loads(line) for line in whole[1:]]
+            return
+        end = len(header)
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                break  # torn
+            end += len(line)
+            if self._keep:
+                self.rows.append(json.loads(line))
+        self._file.truncate(end)
+
+    def stored(self) -> Iterator[tuple[int, dict]]:
+        """Yield the rows from the file, each with its place for `read`."""
+        with open(self.path, "rb") as file:
+            place = len(file.readline())
+            for line in file:
+                yield place, json.loads(line)
+                place += len(line)
+
+    def read(self, place: int) -> dict:
+        """Return the row at a place."""
+        self._file.seek(place)  # what is appended goes to the end all the same
+        return json.loads(self._file.readline())
 
     def append(self, rows: Iterable[dict]) -> None:
         """Add finished rows and hand them to the operating system."""
         rows = list(rows)
         self._file.write(b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows))
         self._file.flush()
-        self.rows.extend(rows)
+        if self._keep:
+            self.rows.extend(rows)
 
     def discard(self) -> None:
         """Remove the side file, once the output is in place."""
