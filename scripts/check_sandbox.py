@@ -1,6 +1,7 @@
 """Check that this machine can run untrusted programs safely, and record how."""
 
 import argparse
+import sys
 
 from selfalign.records.commands import run_command
 from selfalign.records.files import write_json
@@ -12,7 +13,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", required=True, help="JSON file with versions, isolation and the canaries' verdicts")
     options = parser.parse_args()
-    write_json(options.output, check_sandbox())
+    found = check_sandbox()
+    write_json(options.output, found)
+    print(f"the sandbox holds; its core is {found['core']}", file=sys.stderr)
+    if found["remedy"]:
+        print(f"note: {found['remedy']}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Run each answer to a benchmark's tasks with the benchmark's tests and give a verdict."""
 
 import argparse
-import json
 from pathlib import Path
 
 from selfalign.benchmarks.verification import verify_completions
 from selfalign.records.commands import run_command
+from selfalign.records.settings import load_settings
 from selfalign.sandbox import SandboxSettings
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--benchmark", type=Path, required=True, help="tasks from prepare_benchmark")
     parser.add_argument("--completions", type=Path, required=True, help="answers from complete_benchmark")
-    parser.add_argument("--sandbox", type=json.loads, default={}, help="sandbox settings as JSON")
+    parser.add_argument("--sandbox", default="{}", help="sandbox settings as JSON")
     parser.add_argument("--workers", type=int, default=1, help="programs that run at the same time")
     parser.add_argument("--label", default="verdicts", help="name in progress lines and statistics")
     parser.add_argument("--output", type=Path, required=True, help="verdicts, JSON lines")
@@ -23,7 +23,7 @@ def main() -> None:
     verify_completions(
         benchmark=options.benchmark,
         completions=options.completions,
-        sandbox=SandboxSettings.load(options.sandbox),
+        sandbox=load_settings(SandboxSettings, options.sandbox, "sandbox settings"),
         workers=options.workers,
         label=options.label,
         output=options.output,

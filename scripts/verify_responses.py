@@ -1,12 +1,12 @@
 """Run every response with its own tests in the sandbox and write one verdict for each."""
 
 import argparse
-import json
 
 from selfalign.prompts.documents import code_blocks
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_jsonl
 from selfalign.records.rows import Response, load_rows
+from selfalign.records.settings import load_settings
 from selfalign.sandbox import Program, SandboxSettings, source_key, verify
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     """Judge one shard of responses."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--responses", required=True, help="response rows (JSON lines)")
-    parser.add_argument("--sandbox", type=json.loads, required=True, help="sandbox settings as JSON")
+    parser.add_argument("--sandbox", required=True, help="sandbox settings as JSON")
     parser.add_argument("--workers", type=int, required=True, help="programs that run at the same time")
     parser.add_argument("--label", required=True, help="name of the shard in progress lines and stats")
     parser.add_argument("--output", required=True, help="verdict rows (JSON lines)")
@@ -28,7 +28,7 @@ def main() -> None:
             for row in rows
             if row.drop is None
         ],
-        SandboxSettings.load(options.sandbox),
+        load_settings(SandboxSettings, options.sandbox, "sandbox settings"),
         workers=options.workers,
         output=options.output,
         stats=options.stats,

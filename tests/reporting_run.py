@@ -174,7 +174,14 @@ def _write_generation(folder: Path, functions: list[Function], draw: random.Rand
             detail = "AssertionError: <b>3 != 4</b>, line 7" if verdict == "assertion" else ""
             rows["verdicts"].append(
                 Verdict(
-                    id=parent.id, verdict=verdict, detail=detail, cpu_s=0.1, wall_s=0.1, max_rss_mb=9.0, assertions=3
+                    id=parent.id,
+                    verdict=verdict,
+                    detail=detail,
+                    cpu_s=0.1,
+                    wall_s=0.1,
+                    max_rss_mb=9.0,
+                    assertions=3,
+                    core="c",
                 )
             )
         for kind, written in rows.items():

@@ -476,7 +476,7 @@ def test_killed_completions_go_on_to_the_same_answers(demo, model, tmp_path, cap
     assert "resuming after" in capfd.readouterr().err
 
 
-VERDICT = Verdict(id="", verdict="passed", detail="", cpu_s=0.1, wall_s=0.1, max_rss_mb=9.0, assertions=1)
+VERDICT = Verdict(id="", verdict="passed", detail="", cpu_s=0.1, wall_s=0.1, max_rss_mb=9.0, assertions=1, core="c")
 
 
 def test_scores_count_what_was_dropped_as_failed(demo, tmp_path):

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from selfalign.sandbox.pool import explain
+from selfalign.sandbox.build import core_file
+from selfalign.sandbox.host import explain
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 TIMES = ("cpu_s", "wall_s", "max_rss_mb")
+CORE = "c" if core_file() else "python"
 
 
 def run(script: str, *options: object, **settings) -> subprocess.CompletedProcess:
@@ -63,10 +65,16 @@ def test_verify_responses(tmp_path):
     done = run("verify_responses.py", *options)
     assert done.returncode == 0, done.stderr
     assert steady(output) == [
-        {"id": "good", "verdict": "passed", "detail": "", "assertions": 1},
-        {"id": "wrong", "verdict": "assertion", "detail": "AssertionError: twice (line 3)", "assertions": 1},
-        {"id": "blocks", "verdict": "passed", "detail": "", "assertions": 1},
-        {"id": "untested", "verdict": "no_tests", "detail": "", "assertions": 0},
+        {"id": "good", "verdict": "passed", "detail": "", "assertions": 1, "core": CORE},
+        {
+            "id": "wrong",
+            "verdict": "assertion",
+            "detail": "AssertionError: twice (line 3)",
+            "assertions": 1,
+            "core": CORE,
+        },
+        {"id": "blocks", "verdict": "passed", "detail": "", "assertions": 1, "core": CORE},
+        {"id": "untested", "verdict": "no_tests", "detail": "", "assertions": 0, "core": CORE},
     ]
     assert list(read_rows(output)[0]) == [
         "id",
@@ -76,12 +84,14 @@ def test_verify_responses(tmp_path):
         "wall_s",
         "max_rss_mb",
         "assertions",
+        "core",
     ]
     found = json.loads(stats.read_text())
-    assert {key: found[key] for key in ("stage", "label", "rows", "verdicts", "workers")} == {
+    assert {key: found[key] for key in ("stage", "label", "rows", "distinct", "verdicts", "workers")} == {
         "stage": "verdicts",
         "label": "self/00000",
         "rows": 4,
+        "distinct": 4,
         "verdicts": {"passed": 2, "assertion": 1, "no_tests": 1},
         "workers": 2,
     }
@@ -179,7 +189,7 @@ def test_killed_and_run_again(tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"resuming after {len(kept)} programs" in done.stderr
     found = {row["id"]: row for row in read_rows(output)}
-    assert [found[row["id"]] for row in kept] == kept
+    assert [found[row["id"]] | {"program": row["program"]} for row in kept] == kept
     assert [row["verdict"] for row in read_rows(output)] == ["passed", "assertion"] * 15
     assert not side.exists()
 
@@ -192,16 +202,20 @@ def check(tmp_path: Path, *, python: str = sys.executable, scripts: Path = SCRIP
 CANARIES = {
     "correct": "passed",
     "cpu": "timeout_cpu",
+    "ctypes": "passed",
     "disk": "passed",
     "environment": "passed",
     "exit": "early_exit",
+    "forged_status": "early_exit",
     "fork": "exception",
     "host_file": "passed",
     "host_write": "passed",
     "memory": "memory",
     "network": "passed",
     "output": "output_limit",
+    "polite_exit": "early_exit",
     "privileges": "passed",
+    "signal": "passed",
     "threads": "exception",
     "wall": "timeout_wall",
     "wrong": "assertion",
@@ -213,7 +227,11 @@ def test_check_sandbox(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "sandbox.json").read_text())
     assert found["canaries"] == CANARIES
-    assert set(found) == {"bwrap", "kernel", "machine", "user", "isolation", "canaries"}
+    assert set(found) == {"bwrap", "kernel", "machine", "user", "isolation", "core", "remedy", "canaries"}
+    assert found["core"] == CORE
+    assert f"its core is {CORE}" in done.stderr
+    assert (found["remedy"] is None) == (CORE == "c")
+    assert ("run make setup again" in done.stderr) == (CORE == "python")
 
 
 def test_without_bubblewrap(tmp_path):
@@ -253,28 +271,77 @@ def test_user_namespaces_off(tmp_path):
     command += ["--output", tmp_path / "sandbox.json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: the sandbox cannot start: user namespaces are switched off or used up.")
-    assert "sysctl -w user.max_user_namespaces" in done.stderr
+    assert done.stderr.startswith(
+        "error: the sandbox cannot start: user namespaces are switched off or used up (user.max_user_namespaces is 0)."
+    )
+    assert "sysctl -w user.max_user_namespaces=15000" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "sandbox.json").exists()
 
 
+CLONE = "sys/kernel/unprivileged_userns_clone"
+APPARMOR = "sys/kernel/apparmor_restrict_unprivileged_userns"
+FILTERED = {"self/status": "Name:\tpython3\nSeccomp:\t2\n"}
+DEBIAN_TEXT = "bwrap: No permissions to create new namespace, likely because the kernel does not allow"
+UID_MAP = "bwrap: setting up uid map: Permission denied"
+LOOPBACK = "bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted"
+
+
 @pytest.mark.parametrize(
-    ("said", "remedy"),
+    ("said", "kernel", "remedy"),
     [
-        ("bwrap: No permissions to creating new namespace, likely because", "kernel.unprivileged_userns_clone=1"),
-        ("bwrap: No permissions to create new namespace", "seccomp=unconfined"),
-        ("bwrap: Creating new namespace failed: nesting depth (ENOSPC)", "user.max_user_namespaces=15000"),
-        ("bwrap: setting up uid map: Permission denied", "/etc/apparmor.d/bwrap"),
-        ("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted", "apparmor_restrict_unprivileged_userns=0"),
-        ("bwrap: Can't find source path /root/x: Permission denied", "a Python outside root's home"),
-        ("launch: cannot give up root ([Errno 1] Operation not permitted)", "Run as an ordinary user"),
-        ("something new", "it said: something new"),
+        # One text, four causes: the kernel's settings tell them apart.
+        (DEBIAN_TEXT, {CLONE: "0"}, "kernel.unprivileged_userns_clone=1"),
+        (DEBIAN_TEXT, {CLONE: "1", APPARMOR: "1"}, "/etc/apparmor.d/bwrap"),
+        (DEBIAN_TEXT, FILTERED, "seccomp=unconfined"),
+        (DEBIAN_TEXT, {CLONE: "1", APPARMOR: "0", "self/status": "Seccomp:\t0\n"}, "its settings do not show why"),
+        (DEBIAN_TEXT.replace("create", "creating"), {CLONE: "0"}, "kernel.unprivileged_userns_clone=1"),
+        (UID_MAP, {APPARMOR: "1"}, "/etc/apparmor.d/bwrap"),
+        (UID_MAP, FILTERED, "seccomp=unconfined"),
+        (LOOPBACK, {APPARMOR: "1"}, "apparmor_restrict_unprivileged_userns=0"),
+        (LOOPBACK, {}, "its settings do not show why"),
+        ("bwrap: Failed to make / slave: Permission denied", FILTERED, "apparmor=unconfined"),
+        ("bwrap: Failed to mount tmpfs: Operation not permitted", {APPARMOR: "1"}, "/etc/apparmor.d/bwrap"),
+        (
+            "bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)",
+            {"sys/user/max_user_namespaces": "0"},
+            "(user.max_user_namespaces is 0). As root: sysctl -w user.max_user_namespaces=15000",
+        ),
+        (
+            "bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)",
+            {"sys/user/max_user_namespaces": "9000", "sys/user/max_net_namespaces": "0"},
+            "sysctl -w user.max_net_namespaces=15000",
+        ),
+        (
+            "bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)",
+            {"sys/user/max_user_namespaces": "9000"},
+            "switched off or used up. As root",
+        ),
+        (
+            "bwrap: Creating new namespace failed, likely because the kernel does not support user namespaces. ",
+            {},
+            "CONFIG_USER_NS=y",
+        ),
+        ("bwrap: Creating new namespace failed: Resource temporarily unavailable", FILTERED, "ulimit -u"),
+        ("bwrap: Can't fork for pid 1: Resource temporarily unavailable", {}, "Use fewer workers"),
+        ("bwrap: Creating new namespace failed: Cannot allocate memory", {}, "Use fewer workers"),
+        ("bwrap: --cap-add in setuid mode can be used only by root", {}, "chmod u-s"),
+        ("bwrap: Unknown option --unshare-cgroup-try", {}, "this bubblewrap is too old"),
+        ("bwrap: Can't find source path /root/x: Permission denied", {}, "a Python outside root's home"),
+        ("bwrap: Can't find source path /usr/x: No such file or directory", {}, "make setup again"),
+        ("bwrap: execvp /opt/python3: No such file or directory", {}, "make setup again"),
+        ("python3: error while loading shared libraries: libpython3.so", {}, "make setup again"),
+        ("launch: cannot give up root ([Errno 1] Operation not permitted)", {CLONE: "0"}, "Run as an ordinary user"),
+        ("something new", {CLONE: "0", APPARMOR: "1"}, "It said: something new"),
+        ("", {}, "It said: nothing"),
     ],
 )
-def test_explanations(said, remedy):
+def test_explanations(tmp_path, said, kernel, remedy):
     """What bubblewrap 0.8 prints on machines that we cannot all have here, and the remedy for each."""
-    text = explain(said)
+    for name, value in kernel.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{value}\n")
+    text = explain(said, proc=tmp_path)
     assert remedy in text
     assert said in text
     assert "\n" not in text

@@ -62,7 +62,9 @@ def candidate(
         id=response_id, parent=instruction_id, text="raw", response=response or fenced(code), tests=tests, drop=drop,
         **common,
     )  # fmt: skip
-    seen = Verdict(id=response_id, verdict=verdict, detail="seen", cpu_s=0.1, wall_s=0.1, max_rss_mb=9.0, assertions=1)
+    seen = Verdict(
+        id=response_id, verdict=verdict, detail="seen", cpu_s=0.1, wall_s=0.1, max_rss_mb=9.0, assertions=1, core="c"
+    )
     return Candidate(
         response=row,
         verdict=None if drop else seen,

@@ -105,6 +105,7 @@ class Verdict(Row):
         verdict: "passed" or the reason why not (see `selfalign.sandbox`).
         detail: Error type, message and line, at most 256 characters.
         assertions: Assertions and test cases that were executed.
+        core: What isolated and watched the program: "c" or "python".
     """
 
     verdict: str
@@ -113,6 +114,7 @@ class Verdict(Row):
     wall_s: float
     max_rss_mb: float
     assertions: int
+    core: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ def load_settings(kind: type[SettingsType], text: str, where: str) -> SettingsTy
             raise ValueError(f"{where}: unknown setting {name!r}; {hint}")
         if not _fits(value, hints[name]):
             raise ValueError(f"{where}: {name} is {value!r}, which is not {_describe(hints[name])}")
-        if isinstance(value, list):
+        if isinstance(value, list) and get_origin(hints[name]) is not list:
             values[name] = tuple(value)
     try:
         return kind(**values)
@@ -47,7 +47,7 @@ def _fits(value: object, hint: Any) -> bool:
         return any(_fits(value, part) for part in get_args(hint))
     if get_origin(hint) is Literal:
         return value in get_args(hint)
-    if get_origin(hint) is tuple:
+    if get_origin(hint) in (tuple, list):
         return isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value)
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
@@ -61,7 +61,7 @@ def _describe(hint: Any) -> str:
         return " or ".join(_describe(part) for part in get_args(hint))
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
-    if get_origin(hint) is tuple:
+    if get_origin(hint) in (tuple, list):
         return "a list of strings"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
     return names[hint]

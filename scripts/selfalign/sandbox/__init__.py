@@ -32,18 +32,19 @@ Not covered:
 """
 
 from selfalign.sandbox.doctor import check_sandbox
-from selfalign.sandbox.pool import Sandbox, SandboxUnavailable
+from selfalign.sandbox.host import SandboxUnavailable
+from selfalign.sandbox.pool import Sandbox
 from selfalign.sandbox.settings import VERDICTS, Program, SandboxSettings
-from selfalign.sandbox.verify import read_programs, source_key, verify
+from selfalign.sandbox.verify import ProgramFile, source_key, verify
 
 __all__ = [
     "VERDICTS",
     "Program",
+    "ProgramFile",
     "Sandbox",
     "SandboxSettings",
     "SandboxUnavailable",
     "check_sandbox",
-    "read_programs",
     "source_key",
     "verify",
 ]

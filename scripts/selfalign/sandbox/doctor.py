@@ -5,15 +5,30 @@ import platform
 import subprocess
 import tempfile
 
+from selfalign.records.rows import Verdict
+from selfalign.sandbox.host import SandboxUnavailable, find_bwrap
 from selfalign.sandbox.launch import UNPRIVILEGED
-from selfalign.sandbox.pool import Sandbox, SandboxUnavailable, find_bwrap
+from selfalign.sandbox.pool import BUILD_CORE, Sandbox
 from selfalign.sandbox.settings import Program, SandboxSettings
 
+NO_CORE = f"the C core was not built at set-up, so the slower one in Python serves; {BUILD_CORE}"
+
 # name: (the verdict that shows that the wall holds, the program). {host_file} is a file made on the host.
+# The two that take their time come first, so that the others run beside them.
 CANARIES = {
+    "wall": ("timeout_wall", "import time\ntime.sleep(3600)\n"),
+    "cpu": ("timeout_cpu", "while True:\n    pass\n"),
     "correct": ("passed", "def double(x):\n    return 2 * x\nassert double(2) == 4\n"),
     "wrong": ("assertion", "assert 1 + 1 == 3\n"),
     "exit": ("early_exit", "import os\nos._exit(0)\nassert 1 == 1\n"),
+    "polite_exit": ("early_exit", "import sys\nassert 1 == 1\nsys.exit(0)\nassert 1 == 2\n"),
+    "forged_status": ("early_exit", "import os\nassert 1 == 1\nos._exit(77)\n"),
+    "ctypes": (
+        "passed",
+        "try:\n    import ctypes\n    refused = False\nexcept (ImportError, OSError):\n    refused = True\n"
+        "assert refused is True\n",
+    ),
+    "signal": ("passed", "import os\nos.kill(0, 9)\nassert 1 == 1\n"),
     "network": (
         "passed",
         "import socket\n"
@@ -36,7 +51,12 @@ CANARIES = {
         "    try:\n        open(path, 'w')\n    except OSError:\n        refused += 1\n"
         "assert refused == 3\n",
     ),
-    "environment": ("passed", "import os\nassert 'SELFALIGN_CANARY' not in os.environ\n"),
+    "environment": (
+        "passed",
+        "import os\nassert 'SELFALIGN_CANARY' not in os.environ\n"
+        "try:\n    found = open('/proc/1/environ', 'rb').read()\nexcept OSError:\n    found = b''\n"
+        "assert found == b''\n",
+    ),
     "privileges": (
         "passed",
         "import os\nassert os.getuid() != 0 and os.getpid() == 1\n"
@@ -49,7 +69,7 @@ CANARIES = {
         "import threading, time\n"
         "while True:\n    threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n",
     ),
-    "memory": ("memory", "blocks = []\nwhile True:\n    blocks.append(bytearray(1 << 24))\n"),
+    "memory": ("memory", "blocks = []\nwhile True:\n    blocks.append(bytearray(1 << 26))\n"),
     "disk": (
         "passed",
         "import errno\n"
@@ -61,18 +81,16 @@ CANARIES = {
         "assert code == errno.ENOSPC and written < 64 << 20\n",
     ),
     "output": ("output_limit", "while True:\n    print('x' * 1000)\n"),
-    "cpu": ("timeout_cpu", "while True:\n    pass\n"),
-    "wall": ("timeout_wall", "import time\ntime.sleep(3600)\n"),
 }
 
 
-def check_sandbox() -> dict:
-    """Run the canaries and describe the sandbox of this machine.
+def run_canaries(core: str | None = None) -> dict[str, Verdict]:
+    """Run a program against each wall, which takes about a second, and return the verdicts by name.
 
     Raises:
         SandboxUnavailable: something is missing, or a canary met a wall that does not hold; names cause and remedy.
     """
-    settings = SandboxSettings(cpu_s=0.5, wall_factor=4.0, memory_mb=128)
+    settings = SandboxSettings(cpu_s=0.25, wall_factor=2.0, memory_mb=128)
     os.environ["SELFALIGN_CANARY"] = "leaked"
     try:
         with tempfile.NamedTemporaryFile() as host_file:
@@ -80,7 +98,7 @@ def check_sandbox() -> dict:
                 Program(id=name, code=code.replace("{host_file!r}", repr(host_file.name)))
                 for name, (_, code) in CANARIES.items()
             ]
-            verdicts = {verdict.id: verdict for verdict in Sandbox(settings, workers=2).run(programs)}
+            verdicts = {verdict.id: verdict for verdict in Sandbox(settings, workers=2, core=core).run(programs)}
     finally:
         del os.environ["SELFALIGN_CANARY"]
     wrong = [name for name, (expected, _) in CANARIES.items() if verdicts[name].verdict != expected]
@@ -93,13 +111,34 @@ def check_sandbox() -> dict:
             f"the sandbox starts, but it does not hold on this machine ({found}). Nothing was run in it. "
             "Check that bubblewrap is the distribution's own and that the kernel is a stock one, then report this"
         )
+    return verdicts
+
+
+def check_sandbox(core: str | None = None) -> dict:
+    """Run the canaries and describe the sandbox of this machine.
+
+    Args:
+        core: As for `Sandbox`.
+
+    Returns:
+        Versions, the isolation and the canaries' verdicts; `core` is "c" or "python", and `remedy` says how to get the
+        C core where Python serves because there is none (else None).
+
+    Raises:
+        SandboxUnavailable: as for `run_canaries`.
+    """
+    verdicts = run_canaries(core)
     bwrap = find_bwrap()
     version = subprocess.run([bwrap, "--version"], capture_output=True, text=True, check=True).stdout
+    used = verdicts["correct"].core
+    missing = used == "python" and core is None
     return {
         "bwrap": version.split()[-1],
         "kernel": platform.release(),
         "machine": platform.machine(),
         "user": f"root, as uid {UNPRIVILEGED}" if os.geteuid() == 0 else f"uid {os.getuid()}",
         "isolation": "bubblewrap, one pid and mount namespace per program, system call filter",
+        "core": used,
+        "remedy": NO_CORE if missing else None,
         "canaries": {name: verdicts[name].verdict for name in CANARIES},
     }

@@ -1,30 +1,33 @@
 """The trusted side of the sandbox: workers, each one bubblewrap around a fork server, and the verdicts they send."""
 
-import importlib.util
+import contextlib
+import dataclasses
 import json
-import math
 import os
-import platform
 import select
-import shutil
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from selfalign.records.rows import Verdict
 from selfalign.sandbox import inside, launch
+from selfalign.sandbox.build import core_file
+from selfalign.sandbox.host import SandboxUnavailable, explain, find_bwrap
+from selfalign.sandbox.packages import find_imports, locate_packages
 from selfalign.sandbox.settings import Program, SandboxSettings
 
-ATTEMPTS = 3  # for a program whose sandbox broke
+ATTEMPTS = 3  # for a program whose sandbox broke, or which the machine gave too little CPU time
+BROKEN_IN_A_ROW = 10  # programs after which the sandbox is taken to be broken for all
 RECYCLE = 2_000  # programs of one worker: what leaks in a long-lived process stays small
 GRACE_S = 30.0  # beyond every limit that the server itself keeps
 START_S = 60.0
-KERNEL = (5, 14)  # process limits count per user namespace since then
+PACKAGES, CORE = "/packages", "/tmp/core.so"  # where they are inside
+BUILD_CORE = "there was no C compiler: install gcc and the Python headers (python3-dev) and run make setup again"
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 ENVIRONMENT = {
@@ -42,80 +45,8 @@ ENVIRONMENT = {
 }
 
 
-class SandboxUnavailable(ValueError):
-    """The machine cannot run the sandbox; the text names the cause and the remedy."""
-
-
 class WorkerDied(Exception):
     """A worker ended or fell silent; the text says what it left on standard error."""
-
-
-def find_bwrap() -> str:
-    """Return the path of bubblewrap.
-
-    Raises:
-        SandboxUnavailable: it is not installed, or this is not a Linux that can run it.
-    """
-    if sys.platform != "linux":
-        raise SandboxUnavailable(f"the sandbox needs Linux, this is {sys.platform}; run it in a Linux machine or VM")
-    release = tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2])
-    if release < KERNEL:
-        raise SandboxUnavailable(f"the sandbox needs Linux 5.14 or newer, this is {platform.release()}")
-    path = shutil.which("bwrap")
-    if path is None:
-        raise SandboxUnavailable(
-            "bubblewrap (bwrap) is not installed or not on PATH, and programs are never run without it; "
-            "install it: apt-get install bubblewrap (Debian, Ubuntu), dnf install bubblewrap (Fedora, RHEL)"
-        )
-    return path
-
-
-def explain(message: str) -> str:
-    """Turn what bubblewrap says into cause and remedy."""
-    causes = (
-        (
-            "No permissions to creat",
-            "this machine does not let ordinary users make namespaces. On the host: "
-            "sysctl -w kernel.unprivileged_userns_clone=1 (Debian kernels). In a container: allow the calls unshare, "
-            "clone and mount, for example docker run --security-opt seccomp=unconfined",
-        ),
-        (
-            "max_*_namespaces",
-            "user namespaces are switched off or used up. As root: sysctl -w user.max_user_namespaces=15000 "
-            "(to keep it: echo user.max_user_namespaces=15000 > /etc/sysctl.d/90-userns.conf)",
-        ),
-        (
-            "ENOSPC",
-            "user namespaces are switched off or used up. As root: sysctl -w user.max_user_namespaces=15000 "
-            "(to keep it: echo user.max_user_namespaces=15000 > /etc/sysctl.d/90-userns.conf)",
-        ),
-        (
-            "setting up uid map",
-            "AppArmor keeps ordinary users from user namespaces (Ubuntu 23.10 and newer). As root, for bubblewrap "
-            "alone: write `abi <abi/4.0>, include <tunables/global> profile bwrap /usr/bin/bwrap flags=(unconfined) "
-            "{ userns, }` to /etc/apparmor.d/bwrap and run apparmor_parser -r /etc/apparmor.d/bwrap; or for all: "
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-        (
-            "loopback: Failed RTM_NEWADDR",
-            "AppArmor keeps ordinary users from user namespaces (Ubuntu 23.10 and newer). As root: "
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-        (
-            "Can't find source path",
-            "the Python interpreter cannot be read by an ordinary user, and this root may not mount it elsewhere. "
-            "Run as an ordinary user, or use a Python outside root's home, such as /usr/bin/python3",
-        ),
-        (
-            "cannot give up root",
-            "it must not run as root, and this root may not become another user (a container or namespace that maps "
-            "only one user). Run as an ordinary user, or map more user ids",
-        ),
-    )
-    for sign, remedy in causes:
-        if sign in message:
-            return f"the sandbox cannot start: {remedy}. It said: {message}"
-    return f"the sandbox cannot start; it said: {message or 'nothing'}"
 
 
 def interpreter_binds() -> tuple[str, list[list[str]]]:
@@ -128,28 +59,31 @@ def interpreter_binds() -> tuple[str, list[list[str]]]:
     return executable, binds
 
 
-def package_binds(packages: list[str]) -> list[list[str]]:
-    """Return the [source, target] pairs of named packages of the running environment.
+def find_core(core: str | None) -> Path | None:
+    """Return the file of the C core to use, None for the core in Python.
+
+    Args:
+        core: "c", "python", or None for the C core where there is one.
 
     Raises:
-        ValueError: a package is not installed.
+        SandboxUnavailable: "c" is asked for and was not built.
+        ValueError: there is no such core.
     """
-    binds = []
-    for name in packages:
-        found = importlib.util.find_spec(name) if name.isidentifier() else None
-        if found is None or found.origin is None:
-            raise ValueError(f"sandbox settings: package {name!r} is not installed beside {sys.executable}")
-        origin = Path(found.origin)
-        source = origin.parent if found.submodule_search_locations else origin
-        binds.append([str(source), f"/packages/{source.name}"])
-        bundled = source.with_name(f"{name}.libs")
-        if bundled.is_dir():
-            binds.append([str(bundled), f"/packages/{bundled.name}"])
-    return binds
+    if core not in (None, "c", "python"):
+        raise ValueError(f"sandbox: core is {core!r}; it can be c or python")
+    found = None if core == "python" else core_file()
+    if core == "c" and found is None:
+        raise SandboxUnavailable(f"the sandbox's C core was not built for this Python; {BUILD_CORE}")
+    return found
 
 
-def build_command(bwrap: str, settings: SandboxSettings) -> list[str]:
-    """Return the command of one worker: the launcher, which becomes bubblewrap, which runs the fork server."""
+def build_command(bwrap: str, packages: dict[str, str], core: Path | None) -> list[str]:
+    """Return the command of one worker: the launcher, which becomes bubblewrap, which runs the fork server.
+
+    Args:
+        packages: {name below /packages: path on the host}.
+        core: The C core, or None.
+    """
     executable, binds = interpreter_binds()
     options = ["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
     options += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
@@ -160,7 +94,9 @@ def build_command(bwrap: str, settings: SandboxSettings) -> list[str]:
             options += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
             binds.append([path, path])
-    binds += package_binds(settings.packages)
+    binds += [[path, f"{PACKAGES}/{name}"] for name, path in packages.items()]
+    if core:
+        binds.append([str(core), CORE])
     for name in DEVICES:
         options += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     for name, value in ENVIRONMENT.items():
@@ -175,61 +111,92 @@ def build_command(bwrap: str, settings: SandboxSettings) -> list[str]:
 
 
 class Worker:
-    """One bubblewrap with its fork server; runs one program at a time."""
+    """One bubblewrap with its fork server, which has some packages preloaded; runs one program at a time.
 
-    def __init__(self, bwrap: str, settings: SandboxSettings):
+    Args:
+        kind: Import names of the packages that its programs can use.
+        packages: What these packages need, as for `build_command`.
+
+    Raises:
+        SandboxUnavailable: it does not start.
+    """
+
+    def __init__(
+        self,
+        bwrap: str,
+        settings: SandboxSettings,
+        *,
+        kind: tuple[str, ...] = (),
+        packages: dict[str, str] | None = None,
+        core: Path | None = None,
+    ):
+        self.kind = kind
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed in close()
         self.process = subprocess.Popen(
-            build_command(bwrap, settings),
+            build_command(bwrap, packages or {}, core),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
             bufsize=0,
             env={"LC_ALL": "C.UTF-8"},
         )
+        os.set_blocking(self.process.stdin.fileno(), False)
         self.done = 0
         self.program: Program | None = None
-        self.deadline = math.inf
+        self.deadline = time.monotonic() + START_S
         self.limit_s = settings.cpu_s * settings.wall_factor * (inside.EXTENSIONS + 1) + GRACE_S
         source = Path(inside.__file__).read_bytes()
         try:
             self._write(b"%8d" % len(source) + source)
-            path = ["/packages"] if settings.packages else []
-            self._send(settings.dump() | {"path": path})
-            hello = self.receive(time.monotonic() + START_S)
+            path = [PACKAGES] if kind else []
+            frame = dataclasses.asdict(settings) | {"packages": kind, "path": path, "core": core and CORE}
+            self._send(frame)
+            hello = self._receive()
         except WorkerDied as error:
             self.close()
-            raise SandboxUnavailable(explain(str(error))) from error
+            wanted = f" with {', '.join(kind)}" if kind else ""
+            raise SandboxUnavailable(explain(f"{error}{wanted}")) from error
         if "ready" not in hello:
             self.close()
             raise SandboxUnavailable(hello["error"])
-        self.python = hello["ready"]
+        self.core = hello.get("core", "python")
+        self.knows_alone = "core" in hello
 
     def fileno(self) -> int:
         """Return the descriptor on which verdicts arrive."""
         return self.process.stdout.fileno()
 
     def _write(self, data: bytes) -> None:
-        try:
-            while data:
-                data = data[os.write(self.process.stdin.fileno(), data) :]
-        except BrokenPipeError:
-            raise WorkerDied(self._last_words()) from None
+        pipe = self.process.stdin.fileno()
+        while data:
+            if not select.select([], [pipe], [], max(0.0, self.deadline - time.monotonic()))[1]:
+                raise WorkerDied(f"it did not read its input. {self._last_words()}")
+            try:
+                data = data[os.write(pipe, data) :]
+            except BrokenPipeError:
+                raise WorkerDied(self._last_words()) from None
 
     def _send(self, value: dict) -> None:
         data = json.dumps(value).encode()
         self._write(struct.pack("!I", len(data)) + data)
 
     def _last_words(self) -> str:
-        self.process.kill()
-        self.process.wait()
+        """End the worker and return what it left on standard error and how it had ended, if it had."""
+        try:
+            code = self.process.wait(timeout=1)
+            ended = f"(exit code {code})" if code >= 0 else f"({signal.Signals(-code).name})"
+        except subprocess.TimeoutExpired:
+            ended = ""
+            self.process.kill()
+            self.process.wait()
         self.errors.seek(0)
-        return self.errors.read().decode("utf-8", "replace").strip()[-2000:]
+        said = self.errors.read().decode("utf-8", "replace").strip()[-2000:]
+        return " ".join(f"{said} {ended}".split())
 
-    def _read(self, size: int, deadline: float) -> bytes:
+    def _read(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            if not select.select([self], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not select.select([self], [], [], max(0.0, self.deadline - time.monotonic()))[0]:
                 raise WorkerDied(f"no answer in time. {self._last_words()}")
             part = os.read(self.fileno(), size - len(data))
             if not part:
@@ -237,22 +204,34 @@ class Worker:
             data += part
         return data
 
-    def submit(self, program: Program) -> None:
-        """Send a program to run."""
+    def _receive(self) -> dict:
+        header = self._read(4)
+        return json.loads(self._read(struct.unpack("!I", header)[0]))
+
+    def submit(self, program: Program, *, alone: bool) -> None:
+        """Send a program to run.
+
+        Args:
+            alone: Let the server itself not touch the program, which may be what broke it before.
+        """
         self.program = program
         self.deadline = time.monotonic() + self.limit_s
-        self._send({"code": program.code, "tests": program.tests})
+        request = {"code": program.code, "tests": program.tests}
+        try:
+            self._send(request | {"alone": alone} if self.knows_alone else request)
+        except WorkerDied:
+            self.deadline = 0.0  # finish() meets it again and says what was wrong
 
-    def receive(self, deadline: float) -> dict:
-        """Read one answer; the worker is idle then.
-
-        Raises:
-            WorkerDied: the server ended or did not answer by the deadline (monotonic seconds).
-        """
-        header = self._read(4, deadline)
-        answer = json.loads(self._read(struct.unpack("!I", header)[0], deadline))
+    def finish(self) -> dict:
+        """Return the answer for the program that was sent, or how the worker broke; it is idle then, or broken."""
+        try:
+            answer = self._receive()
+        except WorkerDied as error:
+            answer = {"verdict": "sandbox_error", "detail": f"worker died: {error}"[:256]}
+            answer |= {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0, "assertions": 0}
         self.program = None
-        return answer
+        self.done += 1
+        return answer | {"core": self.core}
 
     def close(self) -> None:
         """End the worker and everything in its sandbox."""
@@ -268,70 +247,124 @@ class Worker:
         self.errors.close()
 
 
+def must_repeat(answer: dict) -> bool:
+    """Tell whether an answer says more about the machine than about the program."""
+    return answer["verdict"] == "sandbox_error" or answer.get("starved", False)
+
+
+def make_verdict(program: Program, answer: dict) -> Verdict:
+    """Return the row of a program."""
+    answer.pop("starved", None)
+    return Verdict(id=program.id, **answer)
+
+
 class Sandbox:
     """Judge programs in parallel; verdicts come as they are ready, in no order.
 
+    Programs that import packages run in workers that have them preloaded, all others in workers that cannot see them.
+
     Args:
-        settings: Limits of each program.
-        workers: Programs that run at the same time; their number is all that is held in memory.
+        settings: Limits of each program, and the packages that it may import.
+        workers: Programs that run at the same time, and the most workers of all kinds together. Their number is all
+            that is held in memory, but for programs that are tried again.
+        core: "c", "python", or None for the C core where it was built.
 
     Raises:
-        SandboxUnavailable: bubblewrap is missing or cannot run here.
+        SandboxUnavailable: bubblewrap is missing or cannot run here, or the C core is asked for and was not built.
+        ValueError: a package is not installed.
     """
 
-    def __init__(self, settings: SandboxSettings, workers: int = 1):
+    def __init__(self, settings: SandboxSettings, workers: int = 1, core: str | None = None):
         if workers < 1:
             raise ValueError(f"sandbox: workers must be at least 1, found {workers}")
         self.settings, self.workers = settings, workers
+        self.core = find_core(core)
         self.bwrap = find_bwrap()
+        self.packages = locate_packages(settings.packages)
+
+    def find_kind(self, program: Program) -> tuple[str, ...]:
+        """Return the packages that a worker for this program has."""
+        return find_imports(program, self.settings.packages)
 
     def run(self, programs: Iterable[Program]) -> Iterator[Verdict]:
         """Yield one verdict for each program.
 
-        A program whose sandbox broke is tried again in a fresh one; if that does not help, its verdict is
-        `sandbox_error`, which says nothing about the program. Call this from a thread that outlives the run: the
-        workers die with it.
+        A program whose sandbox broke, or which got too little of a busy machine, is tried again when all others are
+        done: alone, in a fresh worker. If that does not help, a broken sandbox's verdict is `sandbox_error`, which
+        says nothing about the program. Nothing else is ever tried again. Call this from a thread that outlives the
+        run: the workers die with it.
+
+        Raises:
+            SandboxUnavailable: a worker does not start, or the sandbox breaks for one program after the other.
         """
+        again: list[Program] = []
+        broken, limit = 0, max(BROKEN_IN_A_ROW, 2 * self.workers)
+        with contextlib.closing(self._run_together(programs)) as attempts:
+            for program, answer in attempts:
+                if answer["verdict"] == "sandbox_error":
+                    broken += 1
+                    if broken == limit:
+                        raise SandboxUnavailable(
+                            f"the sandbox broke for {broken} programs in a row, the last is {program.id} "
+                            f"({answer['detail']}). Run check_sandbox.py to see what this machine lacks, free memory "
+                            "or use fewer workers"
+                        )
+                else:
+                    broken = 0
+                if must_repeat(answer):
+                    again.append(program)
+                else:
+                    yield make_verdict(program, answer)
+        for program in again:
+            for _ in range(ATTEMPTS - 1):
+                answer = self._run_alone(program)
+                if not must_repeat(answer):
+                    break
+            yield make_verdict(program, answer)
+
+    def _open(self, kind: tuple[str, ...]) -> Worker:
+        packages = {name: path for package in kind for name, path in self.packages[package].items()}
+        return Worker(self.bwrap, self.settings, kind=kind, packages=packages, core=self.core)
+
+    def _run_alone(self, program: Program) -> dict:
+        worker = self._open(self.find_kind(program))
+        try:
+            worker.submit(program, alone=True)
+            return worker.finish()
+        finally:
+            worker.close()
+
+    def _run_together(self, programs: Iterable[Program]) -> Iterator[tuple[Program, dict]]:
+        """Yield each program with the answer of its first attempt; no worker is left at the end."""
         programs = iter(programs)
-        again: deque[tuple[Program, int]] = deque()
-        tries: dict[Worker, int] = {}
         idle: list[Worker] = []
         busy: list[Worker] = []
         try:
             while True:
-                while len(busy) < self.workers:
-                    program, attempt = again.popleft() if again else (next(programs, None), 1)
-                    if program is None:
-                        break
-                    worker = idle.pop() if idle else Worker(self.bwrap, self.settings)
+                while len(busy) < self.workers and (program := next(programs, None)):
+                    kind = self.find_kind(program)
+                    worker = next((worker for worker in idle if worker.kind == kind), None)
+                    if worker:
+                        idle.remove(worker)
+                    else:
+                        if len(busy) + len(idle) == self.workers:
+                            idle.pop(0).close()
+                        worker = self._open(kind)
                     busy.append(worker)
-                    tries[worker] = attempt
-                    try:
-                        worker.submit(program)
-                    except WorkerDied:
-                        worker.deadline = 0.0  # met below, where every broken worker is
+                    worker.submit(program, alone=False)
                 if not busy:
                     return
                 wait = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
                 ready = select.select(busy, [], [], wait)[0]
                 for worker in ready or [worker for worker in busy if worker.deadline <= time.monotonic()]:
-                    program, attempt = worker.program, tries.pop(worker)
+                    program = worker.program
                     busy.remove(worker)
-                    try:
-                        answer = worker.receive(worker.deadline)
-                    except WorkerDied as error:
-                        answer = {"verdict": "sandbox_error", "detail": f"worker died: {error}"[:256]}
-                        answer |= {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0, "assertions": 0}
-                    worker.done += 1
-                    broken = answer["verdict"] == "sandbox_error"
-                    if broken or worker.done >= RECYCLE:
+                    answer = worker.finish()
+                    if answer["verdict"] == "sandbox_error" or worker.done >= RECYCLE:
                         worker.close()
                     else:
                         idle.append(worker)
-                    if broken and attempt < ATTEMPTS:
-                        again.append((program, attempt + 1))
-                    else:
-                        yield Verdict(id=program.id, **answer)
+                    yield program, answer
         finally:
             for worker in (*busy, *idle):
                 worker.close()

@@ -1,7 +1,7 @@
 """What goes into the sandbox and which verdicts come out."""
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Self
+import math
+from dataclasses import dataclass, field
 
 VERDICTS = {
     "passed": "ran to its end, at least one assertion or test case was executed, none was false",
@@ -20,6 +20,9 @@ VERDICTS = {
 }
 
 
+SOURCE_LIMIT = 1 << 20  # characters of one program; its syntax tree takes a hundred times as much memory
+
+
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """A complete program to judge.
@@ -28,11 +31,24 @@ class Program:
         code: The solution, or the whole program with its tests.
         tests: Test code that runs after `code` in the same namespace. When it is given, only assertions that stand in
             it, or in functions named like tests, are evidence; the solution's own preconditions are not.
+
+    Raises:
+        ValueError: it is too large, or its id is no text that a file can hold.
     """
 
     id: str
     code: str
     tests: str = ""
+
+    def __post_init__(self):
+        size = len(self.code) + len(self.tests)
+        if size > SOURCE_LIMIT:
+            raise ValueError(
+                f"program {self.id!r} has {size:,} characters, and the sandbox takes {SOURCE_LIMIT:,}; leave it "
+                "out, or let it compute its data"
+            )
+        if not self.id.isascii() and any("\ud800" <= character <= "\udfff" for character in self.id):
+            raise ValueError(f"the id {self.id!r} holds half a character (a lone surrogate), which no file can hold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +63,8 @@ class SandboxSettings:
         disk_mb: Files in its working folder and in shared memory, in MiB each.
         threads: Threads it may have.
         processes: Processes it may start besides; with 0, fork and exec are refused.
-        packages: Import names beyond the standard library, from the running environment (their dependencies too).
+        packages: Import names beyond the standard library, from the running environment. What they need is found by
+            itself, but a program may import it only beside a package that needs it: name all that programs import.
     """
 
     cpu_s: float = 4.0
@@ -61,34 +78,11 @@ class SandboxSettings:
 
     def __post_init__(self):
         for name in ("cpu_s", "wall_factor", "memory_mb", "output_kb", "disk_mb", "threads"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"sandbox settings: {name} must be above 0, found {getattr(self, name)!r}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite, found {getattr(self, name)!r}")
         if self.processes < 0:
-            raise ValueError(f"sandbox settings: processes must be 0 or more, found {self.processes!r}")
+            raise ValueError(f"processes must be 0 or more, found {self.processes!r}")
         if self.memory_mb < 128:
-            raise ValueError(f"sandbox settings: memory_mb must be at least 128, found {self.memory_mb!r}")
-
-    @classmethod
-    def load(cls, settings: dict) -> Self:
-        """Build settings from a dictionary.
-
-        Raises:
-            ValueError: a key is unknown or a value has the wrong type; names the key and what is allowed.
-        """
-        if not isinstance(settings, dict):
-            raise ValueError(f"sandbox settings: expected a mapping, found {type(settings).__name__}")
-        known = {item.name: getattr(cls(), item.name) for item in fields(cls)}
-        for key, value in settings.items():
-            if key not in known:
-                raise ValueError(f"sandbox settings: unknown key {key!r}; known are {', '.join(known)}")
-            kinds = (float, int) if isinstance(known[key], float) else (type(known[key]),)
-            if not isinstance(value, kinds) or isinstance(value, bool):
-                names = " or ".join(kind.__name__ for kind in kinds)
-                raise ValueError(f"sandbox settings: {key} must be {names}, found {value!r}")
-        if not all(isinstance(name, str) for name in settings.get("packages", [])):
-            raise ValueError(f"sandbox settings: packages must be import names, found {settings['packages']!r}")
-        return cls(**settings)
-
-    def dump(self) -> dict:
-        """Return the settings as a plain dictionary."""
-        return asdict(self)
+            raise ValueError(f"memory_mb must be at least 128, found {self.memory_mb!r}")
+        if len(set(self.packages)) < len(self.packages):
+            raise ValueError(f"packages names one twice: {', '.join(self.packages)}")

@@ -1,19 +1,28 @@
 """Judge a batch: one verdict row for each program, in the programs' order, resumable, with progress lines."""
 
+import contextlib
+import dataclasses
+import hashlib
+import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from selfalign.records.files import SideFile, digest, file_digest, read_jsonl, write_json, write_jsonl
 from selfalign.records.progress import Progress
-from selfalign.records.rows import Verdict
-from selfalign.sandbox.pool import Sandbox
+from selfalign.sandbox.doctor import run_canaries
+from selfalign.sandbox.packages import find_imports
+from selfalign.sandbox.pool import Sandbox, SandboxUnavailable
 from selfalign.sandbox.settings import Program, SandboxSettings
+
+WAITING, GIVEN = 0, -1  # instead of a place in the side file
+AGAIN = "the verdicts so far are kept: run the same command again to go on"
 
 
 def verify(
-    programs: Sequence[Program],
+    programs: Iterable[Program],
     settings: SandboxSettings,
     *,
     workers: int,
@@ -21,70 +30,202 @@ def verify(
     stats: str | Path | None,
     label: str,
     key: str,
+    core: str | None = None,
 ) -> None:
     """Write one verdict for each program.
 
+    The canaries run first. Programs of the same text run once, and their verdict stands for each of their ids. Some
+    300 bytes for each program are held in memory.
+
     Args:
+        programs: They are iterated several times: a list, or an object that reads its file anew each time.
         output: Verdict rows (JSON lines), in the order of the programs.
         stats: Where counts and times go, or None.
         label: What is judged, for the progress lines.
         key: Digest of what the programs come from; a side file of a killed run with the same key is resumed.
+        core: As for `Sandbox`.
 
     Raises:
-        ValueError: two programs have one id, or the sandbox broke for some programs; the other verdicts are kept.
+        ValueError: two programs have one id, the sandbox does not hold here or broke for some programs, or SIGTERM or
+            SIGINT came; finished verdicts are kept.
     """
-    repeated = [name for name, count in Counter(program.id for program in programs).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{label}: {len(repeated)} ids stand for several programs, the first is {repeated[0]!r}")
+    assert iter(programs) is not programs, "programs can be iterated only once"
     start = time.monotonic()
-    sandbox = Sandbox(settings, workers)
-    side = SideFile(output, digest(key, settings.dump()))
-    done = {row["id"] for row in side.rows}
-    progress = Progress(label, len(programs), done=len(done), unit="programs")
-    broken: list[Verdict] = []
-    for verdict in sandbox.run(program for program in programs if program.id not in done):
-        if verdict.verdict == "sandbox_error":
-            broken.append(verdict)
-            continue
-        side.append([verdict.dump()])
-        progress.add()
+    with _stop_on_signals(label):
+        places, kinds, total = _survey(programs, settings.packages, label)
+        side = SideFile(output, digest(key, dataclasses.asdict(settings)), keep=False)
+        for place, row in side.stored():
+            if (name := bytes.fromhex(row["program"])) in places:
+                places[name] = place
+        done = sum(place != WAITING for place in places.values())
+        if done < len(places):
+            run_canaries(core)
+            _run(
+                programs,
+                places,
+                kinds,
+                Sandbox(settings, workers, core),
+                side,
+                Progress(label, len(places), done=done, unit="programs"),
+            )
+        cpu_s = 0.0
+        for place, row in side.stored():
+            places[bytes.fromhex(row["program"])] = place
+            cpu_s += row["cpu_s"]
+        counts: Counter[str] = Counter()
+        write_jsonl(output, _answer(programs, places, side, counts, label))
+        if stats is not None:
+            summary = {
+                "stage": "verdicts",
+                "label": label,
+                "rows": total,
+                "distinct": len(places),
+                "wall_s": round(time.monotonic() - start, 3),
+                "cpu_s": round(cpu_s, 3),
+                "workers": workers,
+                "verdicts": dict(counts),
+            }
+            write_json(stats, summary)
+        side.discard()
+
+
+def _survey(
+    programs: Iterable[Program], packages: list[str], label: str
+) -> tuple[dict[bytes, int], dict[bytes, tuple[str, ...]], int]:
+    """Look at every program before the first one runs.
+
+    Returns:
+        For each text its place in the side file (none yet), for those that import packages which, and how many
+        programs there are.
+    """
+    places: dict[bytes, int] = {}
+    kinds: dict[bytes, tuple[str, ...]] = {}
+    ids: set[bytes] = set()
+    total, repeated, first = 0, 0, ""
+    for program in programs:
+        total += 1
+        identity = hashlib.blake2b(program.id.encode(), digest_size=16).digest()
+        if identity in ids:
+            repeated, first = repeated + 1, first or program.id
+        ids.add(identity)
+        name = _fingerprint(program)
+        places[name] = WAITING
+        if kind := find_imports(program, packages):
+            kinds[name] = kind
+    if repeated:
+        raise ValueError(f"{label}: {repeated} ids stand for several programs, the first is {first!r}")
+    return places, kinds, total
+
+
+def _fingerprint(program: Program) -> bytes:
+    """Return what tells a program's text from others, in 16 bytes."""
+    text = f"{len(program.code)} {program.code}{program.tests}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _run(
+    programs: Iterable[Program],
+    places: dict[bytes, int],
+    kinds: dict[bytes, tuple[str, ...]],
+    sandbox: Sandbox,
+    side: SideFile,
+    progress: Progress,
+) -> None:
+    """Run what has no verdict yet, and store the verdicts."""
+    running: dict[str, bytes] = {}
+
+    def choose() -> Iterator[Program]:
+        # One kind of worker after the other, so that workers are not replaced all the time.
+        for kind in sorted({(), *kinds.values()}, key=lambda kind: (len(kind), kind)):
+            for program in programs:
+                name = _fingerprint(program)
+                if places.get(name) == WAITING and kinds.get(name, ()) == kind:
+                    places[name] = GIVEN
+                    running[program.id] = name
+                    yield program
+
+    broken, first = 0, ""
+    try:
+        for verdict in sandbox.run(choose()):
+            name = running.pop(verdict.id)
+            if verdict.verdict == "sandbox_error":
+                broken, first = broken + 1, first or f"{verdict.id} ({verdict.detail})"
+                continue
+            side.append([{"program": name.hex()} | verdict.dump()])
+            progress.add()
+    except SandboxUnavailable as error:
+        raise SandboxUnavailable(f"{progress.label}: {error}; {AGAIN}") from error
     if broken:
         raise ValueError(
-            f"{label}: the sandbox itself broke for {len(broken)} of {len(programs)} programs, the first is "
-            f"{broken[0].id} ({broken[0].detail}); the other verdicts are kept. Run check_sandbox.py to see what this "
-            "machine lacks, free memory or use fewer workers, then run the same command again"
+            f"{progress.label}: the sandbox itself broke for {broken} of {len(places)} programs, the first is {first}. "
+            f"Run check_sandbox.py to see what this machine lacks, free memory or use fewer workers; {AGAIN}"
         )
-    rows = {row["id"]: row for row in side.rows}
-    write_jsonl(output, (rows[program.id] for program in programs))
-    if stats is not None:
-        counts = Counter(row["verdict"] for row in rows.values())
-        summary = {
-            "stage": "verdicts",
-            "label": label,
-            "rows": len(programs),
-            "wall_s": round(time.monotonic() - start, 3),
-            "cpu_s": round(sum(row["cpu_s"] for row in rows.values()), 3),
-            "workers": workers,
-            "verdicts": dict(counts),
-        }
-        write_json(stats, summary)
-    side.discard()
 
 
-def read_programs(path: str | Path) -> Iterator[Program]:
-    """Yield the programs of a JSON lines file with the fields id, code and, if it likes, tests.
+def _answer(
+    programs: Iterable[Program], places: dict[bytes, int], side: SideFile, counts: Counter[str], label: str
+) -> Iterator[dict]:
+    """Yield each program's row from the side file, and count the verdicts."""
+    for program in programs:
+        place = places.get(_fingerprint(program), WAITING)
+        if place <= WAITING:
+            raise ValueError(f"{label}: the programs changed while they were judged; run the same command again")
+        row = side.read(place) | {"id": program.id}
+        del row["program"]
+        counts[row["verdict"]] += 1
+        yield row
+
+
+class _Stopped(BaseException):
+    """A signal came; not an Exception, so that nothing on the way takes it for its own."""
+
+
+@contextlib.contextmanager
+def _stop_on_signals(label: str) -> Iterator[None]:
+    """Let SIGTERM (a batch system that takes the machine back) and SIGINT end the work in order, with one error."""
+
+    def stop(number: int, _: object) -> None:
+        for signal_number in before:
+            signal.signal(signal_number, signal.SIG_IGN)  # a second one must not break the tidying up
+        raise _Stopped(signal.Signals(number).name)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # others may not set handlers
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except _Stopped as stopped:
+        raise ValueError(f"{label}: stopped by {stopped}; {AGAIN}") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class ProgramFile:
+    """The programs of a JSON lines file with the fields id, code and, if it likes, tests; each iteration reads it.
 
     Raises:
-        ValueError: a row has other fields or types; names the file and the row.
+        ValueError: while iterating: a row is not JSON, has other fields or types, or is too large; names file and row.
     """
-    for number, row in enumerate(read_jsonl(path), 1):
-        fields = set(row)
-        if not {"id", "code"} <= fields <= {"id", "code", "tests"}:
-            found = ", ".join(sorted(fields)) or "none"
-            raise ValueError(f"{path}, row {number}: expected the fields id and code (and tests), found {found}")
-        if not all(isinstance(value, str) for value in row.values()):
-            raise ValueError(f"{path}, row {number}: id, code and tests must be strings")
-        yield Program(**row)
+
+    def __init__(self, path: str | Path):
+        self.path = path
+
+    def __iter__(self) -> Iterator[Program]:
+        for number, row in enumerate(read_jsonl(self.path), 1):
+            fields = set(row)
+            where = f"{self.path}, row {number}"
+            if not {"id", "code"} <= fields <= {"id", "code", "tests"}:
+                found = ", ".join(sorted(fields)) or "none"
+                raise ValueError(f"{where}: expected the fields id and code (and tests), found {found}")
+            for name, value in row.items():
+                if not isinstance(value, str):
+                    raise ValueError(f"{where}: id, code and tests must be strings, {name} is {type(value).__name__}")
+            try:
+                program = Program(**row)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from error
+            yield program
 
 
 def source_key(path: str | Path) -> str:
