@@ -9,11 +9,13 @@ import struct
 import pytest
 
 from selfalign.records.rows import Verdict
-from selfalign.sandbox import VERDICTS, Program, Sandbox, SandboxSettings, inside
+from selfalign.sandbox import VERDICTS, Program, Sandbox, SandboxSettings
+from selfalign.sandbox.build import core_file
+from selfalign.sandbox.inside import filter, python_core
 
-SETTINGS = SandboxSettings(cpu_s=1.0, wall_factor=3.0, memory_mb=512, output_kb=256, disk_mb=4)
+SETTINGS = SandboxSettings(cpu_s=1.0, wall_factor=3.0, memory_mb=256, output_kb=256, disk_mb=4)
 
-# line of the covered list: {name: (verdict, code)}
+# line of the covered list: {name: (verdict, code)}; two verdicts where the cores differ: Python's, C's
 HOSTILE = {
     "leaving early": {
         "sys.exit": ("early_exit", "import sys\nassert 1 == 1\nsys.exit(0)\nassert 1 == 2\n"),
@@ -45,12 +47,20 @@ HOSTILE = {
         "tuple": ("no_tests", "assert (1 == 2, 'message')\n"),
         "constant": ("no_tests", "assert True\nassert 'no'\nassert lambda: False\n"),
         "jumped over": (
-            "no_tests",
+            ("no_tests", "assertion"),
             "import sys\n"
             "def trace(frame, event, argument):\n"
             "    if event == 'line' and frame.f_lineno == 6: frame.f_lineno = 7\n    return trace\n"
             "sys._getframe().f_trace = trace; sys.settrace(trace)\n"
             "assert 1 == 2\nx = 1\n",
+        ),
+        "jumped over among others": (
+            ("early_exit", "assertion"),
+            "import sys\n"
+            "def trace(frame, event, argument):\n"
+            "    if event == 'line' and frame.f_lineno == 7: frame.f_lineno = 8\n    return trace\n"
+            "sys._getframe().f_trace = trace; sys.settrace(trace)\n"
+            "assert 1 == 1\nassert 1 == 2\nx = 1\n",
         ),
         "empty unittest case": (
             "no_tests",
@@ -131,7 +141,39 @@ HOSTILE = {
             "    print(data)\nraise LookupError\n",
         ),
         "exit code": ("early_exit", "import os\nos._exit(77)\n"),
-        "closed descriptors": ("early_exit", "import os\nos.closerange(3, 1024)\nassert 1 == 1\n"),
+        "exit statuses": ("early_exit", "import os\nassert 1 == 1\nos._exit(78)\n"),
+        "exit status with high bits": ("early_exit", "import os\nassert 1 == 1\nos._exit(256 + 77)\n"),
+        "exit status in a thread": (
+            "early_exit",
+            "import os, threading\nassert 1 == 1\nt = threading.Thread(target=os._exit, args=(77,)); t.start(); t.join()\n",
+        ),
+        "the harness's own functions": (
+            "assertion",
+            "import sys\nframe = sys._getframe()\nwhile frame := frame.f_back:\n"
+            "    for value in frame.f_locals.values():\n"
+            "        for name in ('run', 'configure', 'finish', 'leave', 'recorders', 'prepare'):\n"
+            "            for item in (value, getattr(value, 'module', None)):\n"
+            "                try: getattr(item, name)(None, None, None, None)\n                except Exception: pass\n"
+            "assert 1 == 2\n",
+        ),
+        "recorders called by hand": (
+            "assertion",
+            "def test():\n    assert 1 == 2\n"
+            "for value in test.__code__.co_consts:\n    if callable(value):\n"
+            "        value(True)\n"
+            "        for name in dir(getattr(value, '__self__', None)): print(name)\n"
+            "test()\n",
+        ),
+        "core loaded again": (
+            ("exception", "assertion"),
+            "import importlib.machinery as m\n"
+            "core = m.ExtensionFileLoader('selfalign_sandbox', '/tmp/core.so').load_module('selfalign_sandbox')\n"
+            "for name in dir(core):\n    for arguments in ((), (1,), (9, 9), (None, print, {}, 0)):\n"
+            "        try: getattr(core, name)(*arguments)\n        except Exception: pass\n"
+            "assert 1 == 2\n",
+        ),
+        "harness imported again": ("exception", "import sys\nsys.path.append('/tmp')\nimport inside.server\n"),
+        "closed descriptors": (("early_exit", "passed"), "import os\nos.closerange(3, 1024)\nassert 1 == 1\n"),
     },
     "the harness": {
         "frames": (
@@ -150,11 +192,11 @@ HOSTILE = {
             "assert 1 == 2\n",
         ),
         "code of the harness": (
-            "exception",
+            ("exception", "assertion"),
             "import sys\nframe = sys._getframe()\nwhile frame := frame.f_back:\n"
             "    for name, value in list(frame.f_globals.items()):\n"
             "        if hasattr(value, '__code__') and value.__globals__ is frame.f_globals:\n"
-            "            value.__code__ = (lambda *a: b'passed\\x1f1\\x1f0\\x1f\\x1f').__code__\n",
+            "            value.__code__ = (lambda *a: b'passed\\x1f1\\x1f0\\x1f\\x1f').__code__\nassert 1 == 2\n",
         ),
         "gc objects": ("exception", "import gc\nfor o in gc.get_objects(): print(o)\nassert 1 == 1\n"),
         "gc referrers": ("exception", "import gc\nprint(gc.get_referrers(b''))\nassert 1 == 1\n"),
@@ -176,6 +218,25 @@ HOSTILE = {
             "        if hasattr(module, key): getattr(module, key)()\nraise LookupError\n",
         ),
         "ctypes": ("exception", "import ctypes\nassert 1 == 1\n"),
+        "code that no compiler made": (
+            ("killed", "exception"),
+            "def f(): return 1\n"
+            "g = f.__code__.replace(co_code=b'\\xff' * len(f.__code__.co_code))\n"
+            "f.__code__ = g\nassert 1 == 1\nf()\n",
+        ),
+        "code read from bytes": (
+            ("passed", "exception"),
+            "import marshal\nmarshal.loads(marshal.dumps(1))\nassert 1 == 1\n",
+        ),
+        "a library of its own": (
+            "exception",
+            "import importlib.machinery as m, os, shutil, _lsprof\nshutil.copy(_lsprof.__file__, 'own.so')\n"
+            "m.ExtensionFileLoader('own', os.path.abspath('own.so')).load_module('own')\nassert 1 == 1\n",
+        ),
+        "executable memory": (
+            "exception",
+            "import mmap\nmmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)\nassert 1 == 1\n",
+        ),
         "memory file": ("exception", "open('/proc/self/mem', 'r+b')\nassert 1 == 1\n"),
     },
     "resources": {
@@ -362,25 +423,36 @@ TABLE = [
 ]
 
 
+CORES = ["python", pytest.param("c", marks=pytest.mark.skipif(core_file() is None, reason="the C core is not built"))]
+
+
+@pytest.fixture(scope="module", params=CORES)
+def core(request) -> str:
+    """Run a test with each core."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def verdicts(tmp_path_factory) -> dict:
-    """Run the whole table once, with a secret in our environment; verdicts by name."""
+def verdicts(core) -> dict:
+    """Run the whole table once with each core, with a secret in our environment; verdicts by name."""
     patch = pytest.MonkeyPatch()
     patch.setenv("SELFALIGN_SECRET", "leaked")
     programs = [Program(id=name, code=code) for name, _, code in TABLE]
-    found = {verdict.id: verdict for verdict in Sandbox(SETTINGS, workers=2).run(programs)}
+    found = {verdict.id: verdict for verdict in Sandbox(SETTINGS, workers=2, core=core).run(programs)}
     patch.undo()
     return found
 
 
 @pytest.mark.parametrize(("name", "expected"), [case[:2] for case in TABLE], ids=[case[0] for case in TABLE])
-def test_verdict(verdicts, name, expected):
+def test_verdict(verdicts, core, name, expected):
+    if isinstance(expected, tuple):
+        expected = expected[core == "c"]
     assert expected in VERDICTS
     assert verdicts[name].verdict == expected, verdicts[name]
 
 
-def judge(code: str, tests: str = "", **settings) -> Verdict:
-    [verdict] = Sandbox(SandboxSettings(**settings)).run([Program(id="x", code=code, tests=tests)])
+def judge(code: str, tests: str = "", core: str | None = None, **settings) -> Verdict:
+    [verdict] = Sandbox(SandboxSettings(**settings), core=core).run([Program(id="x", code=code, tests=tests)])
     return verdict
 
 
@@ -452,17 +524,17 @@ def test_processes_when_asked_for():
 def refused_calls(machine: str, processes: bool, found) -> None:
     """In a process of its own: install the filter, try calls, and send the error numbers."""
     libc = ctypes.CDLL(None, use_errno=True)
-    code = inside.build_filter(machine, processes)
+    code = filter.build_filter(machine, processes)
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
-    assert libc.prctl(inside.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-    assert libc.prctl(inside.PR_SET_SECCOMP, 2, program, 0, 0) == 0
-    column = inside.ARCHITECTURES[machine][0]
-    calls = {name: numbers[column] for name, numbers in (inside.REFUSED | inside.STARTS).items() if numbers[column]}
-    calls |= {"clone": inside.CLONE[column], "clone3": inside.CLONE3[column]}
+    assert libc.prctl(python_core.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    assert libc.prctl(python_core.PR_SET_SECCOMP, 2, program, 0, 0) == 0
+    column = filter.ARCHITECTURES[machine][0]
+    calls = {name: numbers[column] for name, numbers in (filter.REFUSED | filter.STARTS).items() if numbers[column]}
+    calls |= {"clone": filter.CLONE[column], "clone3": filter.CLONE3[column]}
     result = {}
     for name, number in calls.items():
-        if processes and name in inside.STARTS:
+        if processes and name in filter.STARTS:
             continue
         flags = {"clone": 0x10000000 | 17}.get(name, 0)  # a new user namespace
         returned = libc.syscall(number, flags, 0, 0, 0, 0)

@@ -6,12 +6,13 @@ import subprocess
 import tempfile
 
 from selfalign.records.rows import Verdict
+from selfalign.sandbox.build import REMEDY
 from selfalign.sandbox.host import SandboxUnavailable, find_bwrap
 from selfalign.sandbox.launch import UNPRIVILEGED
-from selfalign.sandbox.pool import BUILD_CORE, Sandbox
+from selfalign.sandbox.pool import Sandbox
 from selfalign.sandbox.settings import Program, SandboxSettings
 
-NO_CORE = f"the C core was not built at set-up, so the slower one in Python serves; {BUILD_CORE}"
+NO_CORE = f"the C core was not built at set-up, so the slower one in Python serves; {REMEDY}"
 
 # name: (the verdict that shows that the wall holds, the program). {host_file} is a file made on the host.
 # The two that take their time come first, so that the others run beside them.

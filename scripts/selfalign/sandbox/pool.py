@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from selfalign.records.rows import Verdict
-from selfalign.sandbox import inside, launch
-from selfalign.sandbox.build import core_file
+from selfalign.sandbox import launch
+from selfalign.sandbox.build import REMEDY, core_file
 from selfalign.sandbox.host import SandboxUnavailable, explain, find_bwrap
+from selfalign.sandbox.inside.python_core import EXTENSIONS
 from selfalign.sandbox.packages import find_imports, locate_packages
 from selfalign.sandbox.settings import Program, SandboxSettings
 
@@ -26,8 +27,8 @@ BROKEN_IN_A_ROW = 10  # programs after which the sandbox is taken to be broken f
 RECYCLE = 2_000  # programs of one worker: what leaks in a long-lived process stays small
 GRACE_S = 30.0  # beyond every limit that the server itself keeps
 START_S = 60.0
-PACKAGES, CORE = "/packages", "/tmp/core.so"  # where they are inside
-BUILD_CORE = "there was no C compiler: install gcc and the Python headers (python3-dev) and run make setup again"
+PACKAGES = "/packages"  # where they are inside; what lies below /tmp is the server's, programs have a /tmp of their own
+SERVER, CORE = "/tmp/inside", "/tmp/core.so"
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 ENVIRONMENT = {
@@ -73,7 +74,7 @@ def find_core(core: str | None) -> Path | None:
         raise ValueError(f"sandbox: core is {core!r}; it can be c or python")
     found = None if core == "python" else core_file()
     if core == "c" and found is None:
-        raise SandboxUnavailable(f"the sandbox's C core was not built for this Python; {BUILD_CORE}")
+        raise SandboxUnavailable(f"the sandbox's C core was not built for this Python; {REMEDY}")
     return found
 
 
@@ -95,6 +96,7 @@ def build_command(bwrap: str, packages: dict[str, str], core: Path | None) -> li
         elif os.path.isdir(path):
             binds.append([path, path])
     binds += [[path, f"{PACKAGES}/{name}"] for name, path in packages.items()]
+    binds.append([str(Path(launch.__file__).with_name("inside")), SERVER])
     if core:
         binds.append([str(core), CORE])
     for name in DEVICES:
@@ -104,7 +106,7 @@ def build_command(bwrap: str, packages: dict[str, str], core: Path | None) -> li
     # No /proc: nothing in it is worth its memory files and sysctls.
     options += ["--dir", "/dev/shm", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]
     # -s -P -S: no site packages, no working folder on the path; -I would ignore PYTHONHASHSEED.
-    loader = "import os;exec(compile(open(0,'rb',0,closefd=False).read(int(os.read(0,8))).decode(),'<sandbox>','exec'))"
+    loader = "import sys; sys.path.append('/tmp'); from inside.server import serve; sys.path.pop(); serve()"
     command = [executable, "-s", "-P", "-S", "-c", loader]
     job = {"bwrap": bwrap, "binds": binds, "options": options, "command": command}
     return [sys.executable, "-I", "-S", launch.__file__, json.dumps(job)]
@@ -144,10 +146,8 @@ class Worker:
         self.done = 0
         self.program: Program | None = None
         self.deadline = time.monotonic() + START_S
-        self.limit_s = settings.cpu_s * settings.wall_factor * (inside.EXTENSIONS + 1) + GRACE_S
-        source = Path(inside.__file__).read_bytes()
+        self.limit_s = settings.cpu_s * settings.wall_factor * (EXTENSIONS + 1) + GRACE_S
         try:
-            self._write(b"%8d" % len(source) + source)
             path = [PACKAGES] if kind else []
             frame = dataclasses.asdict(settings) | {"packages": kind, "path": path, "core": core and CORE}
             self._send(frame)
@@ -159,8 +159,7 @@ class Worker:
         if "ready" not in hello:
             self.close()
             raise SandboxUnavailable(hello["error"])
-        self.core = hello.get("core", "python")
-        self.knows_alone = "core" in hello
+        self.core = hello["core"]
 
     def fileno(self) -> int:
         """Return the descriptor on which verdicts arrive."""
@@ -216,9 +215,8 @@ class Worker:
         """
         self.program = program
         self.deadline = time.monotonic() + self.limit_s
-        request = {"code": program.code, "tests": program.tests}
         try:
-            self._send(request | {"alone": alone} if self.knows_alone else request)
+            self._send({"code": program.code, "tests": program.tests, "alone": alone})
         except WorkerDied:
             self.deadline = 0.0  # finish() meets it again and says what was wrong
 
@@ -227,7 +225,7 @@ class Worker:
         try:
             answer = self._receive()
         except WorkerDied as error:
-            answer = {"verdict": "sandbox_error", "detail": f"worker died: {error}"[:256]}
+            answer = {"verdict": "sandbox_error", "detail": f"worker died: {error}"[:256], "starved": False}
             answer |= {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0, "assertions": 0}
         self.program = None
         self.done += 1
@@ -249,13 +247,12 @@ class Worker:
 
 def must_repeat(answer: dict) -> bool:
     """Tell whether an answer says more about the machine than about the program."""
-    return answer["verdict"] == "sandbox_error" or answer.get("starved", False)
+    return answer["verdict"] == "sandbox_error" or answer["starved"]
 
 
 def make_verdict(program: Program, answer: dict) -> Verdict:
     """Return the row of a program."""
-    answer.pop("starved", None)
-    return Verdict(id=program.id, **answer)
+    return Verdict(id=program.id, **{name: value for name, value in answer.items() if name != "starved"})
 
 
 class Sandbox:
@@ -305,7 +302,7 @@ class Sandbox:
                     broken += 1
                     if broken == limit:
                         raise SandboxUnavailable(
-                            f"the sandbox broke for {broken} programs in a row, the last is {program.id} "
+                            f"the sandbox itself broke for {broken} programs in a row, the last is {program.id} "
                             f"({answer['detail']}). Run check_sandbox.py to see what this machine lacks, free memory "
                             "or use fewer workers"
                         )

@@ -1,0 +1,418 @@
+"""The core of the sandbox in Python: fork, isolation, watching and attestation of one program.
+
+It serves where the C core was not built. What a program reports of itself counts only behind a token that the server
+makes after the fork; it lies on the interpreter's value stack while the program runs, never in a variable that frames
+or the garbage collector show. Unlike the C core's exit, trace functions and native tricks could get at it.
+"""
+
+import builtins
+
+# Functions defined below look up builtins here, so that a program that patches `builtins` does not patch us.
+__builtins__ = dict(vars(builtins))
+
+import contextlib
+import ctypes
+import math
+import os
+import posix
+import random
+import resource
+import select
+import signal
+import struct
+import sys
+import time
+import traceback
+import types
+import typing
+
+from . import evidence  # relative: the package has another name inside the sandbox
+
+CLONE_NEWNS, CLONE_NEWPID = 0x00020000, 0x20000000
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
+CONTROL, TOKEN = 254, 255  # high, so that a program which closes or reuses low descriptors does not meet them
+PROGRESS = 200  # a program with less CPU time than this fraction of its wall time sleeps
+EXTENSIONS = 9  # a program that still computes, on a busy machine, gets its wall time again this often
+STARTED, FALSE, FAILED_CASE = b"\x01", b"\x02", b"\x03"  # marks on the control pipe that nothing can take back
+posix_write, posix_read, posix_close = posix.write, posix.read, posix.close
+posix_getpid, posix_exit = posix.getpid, posix._exit
+
+# Ways to harness state or native memory that the audit hook closes; nothing can remove the hook.
+FORBIDDEN_EVENTS = frozenset(
+    ("gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys._current_frames", "sys._current_exceptions")
+)
+FORBIDDEN_IMPORTS = frozenset(
+    (
+        "_ctypes",
+        "_ctypes_test",
+        "_cffi_backend",
+        "_testcapi",
+        "_testinternalcapi",
+        "_testbuffer",
+        "_testlimitedcapi",
+        "_xxsubinterpreters",
+        "_interpreters",
+    )
+)
+
+
+def call(libc: ctypes.CDLL, name: str, *arguments) -> None:
+    """Call a C function that returns 0 on success.
+
+    Raises:
+        OSError: it failed; names the function.
+    """
+    if getattr(libc, name)(*arguments) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{name}: {os.strerror(code)}")
+
+
+def make_recorders(counts: list[int], has_tests: bool) -> evidence.Recorders:
+    """Make recorders that count assertions, cases and top-level assertions in `counts` and mark on the control pipe."""
+
+    def record_test(value):
+        counts[0] += 1
+        if value:
+            return True
+        posix_write(CONTROL, FALSE)
+        return False
+
+    def record_top_level(value):
+        counts[2] += 1
+        return record_test(value)
+
+    def record_other(value):
+        counts[0] += not has_tests
+        return value
+
+    def count(assertions, cases):
+        counts[0] += assertions
+        counts[1] += cases
+
+    return evidence.Recorders(
+        test=record_test,
+        top_level=record_top_level,
+        other=record_other,
+        count=count,
+        mark_false=lambda: posix_write(CONTROL, FALSE) and None,
+        mark_failed_case=lambda: posix_write(CONTROL, FAILED_CASE) and None,
+    )
+
+
+def run_uncalled_tests(job: evidence.Job, counts: list[int]) -> None:
+    """Run what pytest would run, and unittest's cases when the program ran none of its own."""
+    unittest = sys.modules.get("unittest")
+    cases_before = counts[1]
+    for name in job.uncalled:
+        item = job.namespace.get(name)
+        if isinstance(item, types.FunctionType):
+            run_test(item)
+        elif isinstance(item, type) and not (unittest and issubclass(item, unittest.TestCase)):
+            if "__init__" in vars(item):  # pytest leaves those alone too: it is no class of tests
+                continue
+            for method in [key for key in vars(item) if key.startswith("test")]:
+                run_test(getattr(item(), method))
+    if job.run_cases and unittest and cases_before == 0:
+        job.run_cases(job.namespace)
+
+
+def run_test(function: typing.Callable) -> None:
+    """Call one test function, in an event loop when it is a coroutine."""
+    result = function()
+    if isinstance(result, types.CoroutineType):
+        import asyncio
+
+        asyncio.run(result)
+
+
+# --- A program's process ----------------------------------------------------------------------------------------
+
+
+def attempt(
+    action: typing.Callable,
+    *arguments,
+    caught: type = BaseException,
+    trace: typing.Callable = sys.settrace,
+    profile: typing.Callable = sys.setprofile,
+) -> BaseException | None:
+    """Call something of the program's and return what it raised; looks up no name that the program can change."""
+    try:
+        action(*arguments)
+    except caught as error:
+        return error
+    finally:
+        trace(None)
+        profile(None)
+    return None
+
+
+def restore(space: dict, names: dict, builtin_space: dict, builtin_names: dict, result: object) -> object:
+    """Put our own names back as they were, whatever the program found and changed; return the last argument."""
+    space.update(names)
+    builtin_space.update(builtin_names)
+    return result
+
+
+def call_program(action: typing.Callable, *arguments) -> BaseException | None:
+    """Let the program's code run, and restore our names; the copies wait unnamed on the value stack meanwhile."""
+    return restore(globals(), dict(globals()), __builtins__, dict(__builtins__), attempt(action, *arguments))
+
+
+def find_lines(error: BaseException) -> list[int]:
+    """Return the lines of the program in an error's traceback, outermost first."""
+    steps = traceback.walk_tb(error.__traceback__)
+    return [line for frame, line in steps if frame.f_code.co_filename == evidence.NAME]
+
+
+def report(verdict: str, error: BaseException | None, count: int, message: str = "") -> bytes:
+    """Encode what the server needs to know of a finished program."""
+    kind = ""
+    line = 0
+    if error is not None:
+        kind = type(error).__name__
+        message = str(error)[:2000]
+        line = (getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None) or 0
+        line = line or (find_lines(error) or [0])[-1]
+    return "\x1f".join((verdict, str(count), str(line), kind, message)).encode("utf-8", "backslashreplace")
+
+
+def run_program(_: None, job: evidence.Job | None, prepare: typing.Callable, request: dict, counts: list[int]) -> bytes:
+    """Run a program as `__main__` and report how it ended; the first argument closed the token's pipe."""
+    if job is None:
+        try:
+            job = prepare(request)
+        except evidence.SYNTAX_ERRORS as error:
+            return report("syntax", error, 0)
+    random.seed(0)
+    for hook in job.hooks:
+        hook()
+    error = call_program(exec, job.code, job.namespace)
+    if type(error) is SystemExit and not error.code:
+        # `unittest.main()` or `sys.exit(main())` as the last statement is a whole run; anywhere else it is not.
+        if job.first <= (find_lines(error) or [0])[0] <= job.last:
+            error = None
+    if error is None:
+        error = call_program(run_uncalled_tests, job, counts)
+    if error is None and "threading" in sys.modules:
+        error = call_program(sys.modules["threading"]._shutdown)
+    if isinstance(error, MemoryError):
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # room to say so
+    if posix_getpid() != 1:
+        posix_exit(0)  # a fork of the program that came back here has nothing to attest
+    if error is None and counts[0] and counts[2] < job.top_level:
+        missing = f"{job.top_level - counts[2]} of {job.top_level} assertions on module level were not executed"
+        return report("early_exit", None, counts[0], missing)
+    if error is None:
+        return report("passed" if counts[0] else "no_tests", None, counts[0])
+    verdicts = ((AssertionError, "assertion"), (MemoryError, "memory"), (SystemExit, "early_exit"))
+    verdict = next((name for kind, name in verdicts if isinstance(error, kind)), "exception")
+    return report(verdict, error, counts[0])
+
+
+def guard(
+    event: str,
+    arguments: tuple,
+    events: frozenset = FORBIDDEN_EVENTS,
+    imports: frozenset = FORBIDDEN_IMPORTS,
+    ours: tuple = (globals(), vars(evidence)),
+) -> None:
+    """Audit hook: refuse what leads to harness state or to native memory."""
+    if event in events or event.startswith("ctypes."):
+        raise PermissionError(f"{event} is not available in the sandbox")
+    if event == "import" and arguments[0] in imports:
+        raise ImportError(f"{arguments[0]} is not available in the sandbox", name=arguments[0])
+    if event == "object.__setattr__":
+        space = getattr(arguments[0], "__globals__", None)
+        if space is ours[0] or space is ours[1]:
+            raise PermissionError("the harness is not yours to change")
+
+
+class Core:
+    """Runs one program after another, each in a fork of its own.
+
+    Args:
+        settings: `SandboxSettings` as a dictionary, and `processes_in_all`.
+        filter_code: The system call filter.
+        prepare: Compiles a request into a job.
+    """
+
+    name = "python"
+
+    def __init__(self, settings: dict, filter_code: bytes, prepare: typing.Callable):
+        self.settings, self.filter_code, self.prepare = settings, filter_code, prepare
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.own = os.pidfd_open(os.getpid())
+        self.counts = [0, 0, 0]
+
+    def recorders(self, has_tests: bool) -> evidence.Recorders:
+        """Return the functions that a program's evidence goes to."""
+        return make_recorders(self.counts, has_tests)
+
+    def run(self, job: evidence.Job | None, request: dict) -> dict:
+        """Fork, isolate, run and watch one program; return what was seen of it.
+
+        Raises:
+            OSError: the fork did not come about.
+        """
+        start = time.monotonic()
+        # A process may have one pid namespace prepared for its children; going back to its own allows the next.
+        call(self.libc, "setns", self.own, CLONE_NEWPID)
+        call(self.libc, "unshare", CLONE_NEWPID)
+        output, program_output = os.pipe()  # a new one each time: its flags and size are the program's to change
+        os.set_blocking(output, False)
+        control, program_control = os.pipe()
+        program_token, give_token = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            self._be_program(job, request, (program_output, program_control, program_token))
+        for descriptor in (program_output, program_control, program_token):
+            os.close(descriptor)
+        token = os.urandom(32)  # made after the fork: the program's process has no copy in memory
+        with contextlib.suppress(BrokenPipeError):
+            os.write(give_token, token)
+        os.close(give_token)
+        broken, printed, said = self._watch(pid, output, control)
+        _, status, usage = os.wait4(pid, 0)
+        while data := os.read(control, 1 << 16):  # every writer is dead, so this ends
+            said += data
+        printed += self._drain(output)
+        os.close(control)
+        os.close(output)
+        if not broken and printed > self.settings["output_kb"] * 1024:
+            broken = "output_limit"
+        marks, attested, text = said.partition(token)
+        verdict, count, line, kind, message = "", "0", "0", "", ""
+        if attested:
+            verdict, count, line, kind, message = text.decode("utf-8", "replace").split("\x1f", 4)
+        elif STARTED not in marks:
+            message = marks.decode("utf-8", "replace")
+        return {
+            "broken": broken,
+            "started": STARTED in marks,
+            "attested": bool(attested),
+            "verdict": verdict,
+            "kind": kind,
+            "message": message,
+            "line": int(line),
+            "false_assertion": FALSE in marks,
+            "failed_case": FAILED_CASE in marks,
+            "assertions": int(count),
+            "status": status,
+            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "wall_s": time.monotonic() - start,
+            "max_rss_mb": usage.ru_maxrss / 1024,
+            "starved": usage.ru_nivcsw > usage.ru_nvcsw,
+        }
+
+    def _be_program(self, job: evidence.Job | None, request: dict, pipes: tuple[int, int, int]) -> None:
+        """Become the program's process; never return."""
+        output, control, token = pipes
+        for source, target in ((output, 1), (output, 2), (control, CONTROL), (token, TOKEN)):
+            os.dup2(source, target)
+        os.closerange(3, CONTROL)
+        try:
+            self._isolate()
+        except OSError as error:
+            posix_write(CONTROL, str(error).encode())
+            posix_exit(1)
+        prepare, counts = self.prepare, self.counts
+        del self.libc  # with it gone, nothing leads to ctypes
+        globals().pop("ctypes")
+        for name in [name for name in sys.modules if name.split(".")[0] in ("ctypes", "_ctypes")]:
+            del sys.modules[name]
+        sys.addaudithook(guard)
+        posix_write(CONTROL, STARTED)
+        # One expression: the token is read first and waits on the value stack, without a name, for the report.
+        posix_write(CONTROL, posix_read(TOKEN, 32) + run_program(posix_close(TOKEN), job, prepare, request, counts))
+        posix_exit(0)
+
+    def _isolate(self) -> None:
+        """Give this process namespaces, an empty working folder and limits of its own, then take its privileges."""
+        libc, settings = self.libc, self.settings
+        os.setsid()  # process groups reach across pid namespaces: without this, kill(0, 9) would meet the server
+        call(libc, "unshare", CLONE_NEWNS)
+        size = f"size={settings['disk_mb']}m,nr_inodes=4096,mode=755".encode()
+        for target in (b"/tmp", b"/dev/shm"):
+            # no executables: a library that a program wrote is not loaded
+            call(libc, "mount", b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, size)
+        os.mkdir(evidence.WORK)
+        os.chdir(evidence.WORK)
+        megabyte = 1 << 20
+        cpu = math.ceil(2 * settings["cpu_s"]) + 1  # the kernel's own limit counts by ticks; the server's decides
+        memory = settings["memory_mb"] * megabyte
+        limits = {
+            resource.RLIMIT_CPU: (cpu, cpu),
+            resource.RLIMIT_AS: (memory, memory + 64 * megabyte),
+            resource.RLIMIT_FSIZE: (settings["disk_mb"] * megabyte,) * 2,
+            resource.RLIMIT_NOFILE: (CONTROL + 2, CONTROL + 2),
+            resource.RLIMIT_NPROC: (settings["processes_in_all"],) * 2,
+            resource.RLIMIT_STACK: (8 * megabyte, 8 * megabyte),
+            resource.RLIMIT_CORE: (0, 0),
+            resource.RLIMIT_MEMLOCK: (0, 0),
+            resource.RLIMIT_MSGQUEUE: (0, 0),
+            resource.RLIMIT_SIGPENDING: (256, 256),
+        }
+        for limit, (soft, hard) in limits.items():
+            ceiling = resource.getrlimit(limit)[1]
+            if ceiling != resource.RLIM_INFINITY:
+                soft, hard = min(soft, ceiling), min(hard, ceiling)
+            resource.setrlimit(limit, (soft, hard))
+        header = struct.pack("Ii", 0x20080522, 0)
+        call(libc, "capset", header, bytes(24))
+        call(libc, "prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        buffer = ctypes.create_string_buffer(self.filter_code, len(self.filter_code))
+        program = struct.pack("HxxxxxxP", len(self.filter_code) // 8, ctypes.addressof(buffer))
+        call(libc, "prctl", PR_SET_SECCOMP, 2, program, 0, 0)
+
+    def _drain(self, output: int) -> int:
+        """Read what the program printed, until the limit is passed; return the bytes."""
+        total = 0
+        with contextlib.suppress(BlockingIOError):
+            while total <= self.settings["output_kb"] * 1024 and (part := len(os.read(output, 1 << 16))):
+                total += part
+        return total
+
+    def _watch(self, pid: int, output: int, control: int) -> tuple[str, int, bytes]:
+        """Drain a program's pipes until it ends or breaks a limit, then make sure that it is dead.
+
+        Returns:
+            The limit it broke ("" for none), the bytes it printed and what it wrote to the control pipe so far.
+        """
+        broken, printed, said, settings = "", 0, b"", self.settings
+        process = os.pidfd_open(pid)
+        poller = select.poll()
+        for descriptor in (output, control, process):
+            poller.register(descriptor, select.POLLIN)
+        window = settings["cpu_s"] * settings["wall_factor"]
+        deadline, cpu_before, extensions = time.monotonic() + window, 0.0, 0
+        check = time.monotonic() + settings["cpu_s"]  # when it may have used its CPU time at the earliest
+        running = True
+        while running:
+            for descriptor, events in poller.poll(max(0.0, min(deadline, check) - time.monotonic()) * 1000 + 1):
+                if descriptor == process:
+                    running = False
+                elif not events & select.POLLIN:
+                    poller.unregister(descriptor)  # the program closed its end
+                elif descriptor == output:
+                    printed += self._drain(output)
+                elif len(data := os.read(control, 1 << 16)) + len(said) < 1 << 20:
+                    said += data
+            now = time.monotonic()
+            if printed > settings["output_kb"] * 1024:
+                broken = "output_limit"
+            elif running and now >= min(deadline, check):
+                cpu = time.clock_gettime((~pid << 3) | 2)  # the kernel's number for a process's CPU clock
+                check = now + max(settings["cpu_s"] - cpu, 0.005)
+                if cpu >= settings["cpu_s"]:
+                    broken = "timeout_cpu"
+                elif now >= deadline and cpu - cpu_before > window / PROGRESS and extensions < EXTENSIONS:
+                    deadline, cpu_before, extensions = now + window, cpu, extensions + 1  # slow: the machine is busy
+                elif now >= deadline:
+                    broken = "timeout_wall"
+            if broken and running:
+                os.kill(pid, signal.SIGKILL)  # process 1 of its namespace: the kernel ends all the others with it
+                running = False
+        os.close(process)
+        return broken, printed, said

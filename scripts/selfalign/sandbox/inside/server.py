@@ -1,0 +1,215 @@
+"""The fork server: takes programs, lets a core run each in a fork of its own, and answers with verdicts.
+
+Requests come and verdicts go as length-prefixed JSON on the server's standard streams, which programs never see.
+"""
+
+import collections
+import dataclasses
+import functools
+import gc
+import importlib.machinery
+import importlib.util
+import itertools
+import json
+import linecache
+import math
+import os
+import re
+import signal
+import site
+import struct
+import sys
+import typing
+
+from . import evidence  # relative: the package has another name inside the sandbox
+from .filter import ARCHITECTURES, build_filter
+
+PRELOADED = (collections, dataclasses, functools, itertools, math, typing, linecache)
+ALONE_ABOVE = 64 << 10  # characters; compiling a longer source could take the server's own memory and time
+OURS = 3  # processes of this user namespace besides the program's threads: bwrap, server, program
+
+
+def read_frame(descriptor: int) -> dict | None:
+    """Read one length-prefixed JSON value; None at the end of the stream."""
+
+    def read(size: int) -> bytes:
+        parts = []
+        while size and (part := os.read(descriptor, size)):
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts) if not size else b""
+
+    header = read(4)
+    return json.loads(read(struct.unpack("!I", header)[0])) if header else None
+
+
+def write_frame(descriptor: int, value: dict) -> None:
+    """Write one length-prefixed JSON value."""
+    data = json.dumps(value).encode()
+    data = struct.pack("!I", len(data)) + data
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+class CCore:
+    """The core in C, with the interface of `python_core.Core`."""
+
+    name = "c"
+
+    def __init__(self, module, settings: dict, filter_code: bytes, prepare: typing.Callable):
+        self.prepare, self.module = prepare, module
+        megabyte = 1 << 20
+        module.configure(
+            float(settings["cpu_s"]),
+            float(settings["wall_factor"]),
+            settings["memory_mb"] * megabyte,
+            settings["output_kb"] * 1024,
+            settings["disk_mb"] * megabyte,
+            settings["processes_in_all"],
+            evidence.NAME,
+            evidence.WORK,
+            filter_code,
+            os.pidfd_open(os.getpid()),
+        )
+        self._recorders = evidence.Recorders(
+            test=module.record_test,
+            top_level=module.record_top_level,
+            other=module.record_other,
+            count=module.count,
+            mark_false=module.mark_false,
+            mark_failed_case=module.mark_failed_case,
+        )
+
+    def recorders(self, has_tests: bool) -> evidence.Recorders:
+        """Return the functions that a program's evidence goes to; `run` says whether it has a test part."""
+        return self._recorders
+
+    def run(self, job: evidence.Job | None, request: dict) -> dict:
+        """Fork, isolate, run and watch one program; return what was seen of it.
+
+        Raises:
+            OSError: the fork did not come about.
+        """
+        seen = self.module.run(job, self.prepare, request, bool(request["tests"]))
+        return seen | {name: seen[name].decode("utf-8", "replace") for name in ("kind", "message")}
+
+
+def tidy(detail: str, length: int = 256) -> str:
+    """Take addresses and random file names out of a message, so that it is the same on every run, and shorten it."""
+    detail = re.sub(r"\b0x[0-9a-fA-F]{6,16}\b", "0x…", detail)
+    detail = re.sub(r"\btmp[a-z0-9_]{8}\b", "tmp…", detail)
+    detail = " ".join(detail.split())
+    return detail if len(detail) <= length else detail[: length - 1] + "…"
+
+
+def describe(kind: str, message: str, line: int) -> str:
+    """Put an error's type, message and line into one short text."""
+    place = f" (line {line})" if line else ""
+    return tidy(": ".join(part for part in (kind, message) if part), 256 - len(place)) + place
+
+
+def judge(seen: dict) -> tuple[str, str]:
+    """Turn what was seen of a program into verdict and detail."""
+    status = seen["status"]
+    if not seen["started"]:
+        return "sandbox_error", tidy(f"not isolated: {seen['message'] or f'status {status}'}")
+    if seen["broken"]:
+        return seen["broken"], ""
+    if seen["attested"]:
+        verdict, detail = seen["verdict"], describe(seen["kind"], seen["message"], seen["line"])
+        if seen["failed_case"] and verdict in ("passed", "no_tests", "early_exit"):
+            return "assertion", "a unittest or doctest case failed"
+        if seen["false_assertion"] and verdict in ("passed", "no_tests"):
+            return "swallowed_assertion", "an assertion was false and its error was caught"
+        return verdict, detail
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number == signal.SIGKILL:
+            # A namespace's process 1 cannot be killed from within: the machine ran out of memory, or somebody did it.
+            return "sandbox_error", "killed from outside the sandbox"
+        if number == signal.SIGSYS:
+            return "early_exit", "tried to end with the exit status of the harness"
+        return "killed", signal.Signals(number).name
+    return "early_exit", f"ended with exit code {os.waitstatus_to_exitcode(status)} before its last statement"
+
+
+def answer(core: "CCore | python_core.Core", prepare: typing.Callable, request: dict, cpu_s: float) -> dict:
+    """Compile, run and judge one program.
+
+    A source that is long, or that a server did not survive compiling, is compiled in the program's own process.
+    """
+    job = None
+    if not request["alone"] and len(request["code"]) + len(request["tests"]) <= ALONE_ABOVE:
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)  # ends this server when the compiler does not come back
+        try:
+            job = prepare(request)
+        except evidence.SYNTAX_ERRORS as error:
+            detail = describe(type(error).__name__, str(error), getattr(error, "lineno", None) or 0)
+            times = {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0}
+            return {"verdict": "syntax", "detail": detail, "assertions": 0, "starved": False, **times}
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+    seen = core.run(job, request)
+    verdict, detail = judge(seen)
+    return {
+        "verdict": verdict,
+        "detail": detail,
+        "assertions": seen["assertions"],
+        "starved": verdict == "timeout_wall" and bool(seen["starved"]),
+        "cpu_s": round(seen["cpu_s"], 4),
+        "wall_s": round(seen["wall_s"], 4),
+        "max_rss_mb": round(seen["max_rss_mb"], 1),
+    }
+
+
+def load_core(path: str):
+    """Load the C core from its file."""
+    loader = importlib.machinery.ExtensionFileLoader("selfalign_sandbox", path)
+    spec = importlib.util.spec_from_file_location("selfalign_sandbox", path, loader=loader)
+    return importlib.util.module_from_spec(spec)
+
+
+def serve() -> None:
+    """Answer requests until the stream ends. The first frame holds the settings."""
+    requests, replies = os.dup(0), os.dup(1)
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+    settings = read_frame(requests)
+    settings["processes_in_all"] = OURS + settings["threads"] + settings["processes"]
+    sys.path[:] = [evidence.WORK, *sys.path, *settings["path"]]
+    sys.argv[:] = [evidence.NAME]
+    for name in settings["packages"]:
+        __import__(name)
+    machine = os.uname().machine
+    if machine not in ARCHITECTURES:
+        write_frame(replies, {"error": f"the sandbox has no system call filter for {machine}"})
+        return
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+    def prepare(request: dict) -> evidence.Job:
+        return evidence.prepare(request, core.recorders(bool(request["tests"])))
+
+    processes = settings["processes"] > 0
+    if settings["core"]:
+        module = load_core(settings["core"])
+        filter_code = build_filter(machine, processes, (module.PASSED, module.FINISHED), module.left_at)
+        core = CCore(module, settings, filter_code, prepare)
+    else:
+        from . import python_core  # it imports ctypes, which must not be there beside the C core
+
+        core = python_core.Core(settings, build_filter(machine, processes), prepare)
+    for name in [name for name in sys.modules if name.split(".")[0] == __package__]:
+        del sys.modules[name]
+    site.setquit()
+    gc.collect()
+    gc.freeze()
+    write_frame(replies, {"ready": sys.version.split()[0], "core": core.name})
+    while (request := read_frame(requests)) is not None:
+        try:
+            verdict = answer(core, prepare, request, settings["cpu_s"])
+        except OSError as error:
+            verdict = {"verdict": "sandbox_error", "detail": str(error), "assertions": 0, "starved": False}
+            verdict |= {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0}
+        write_frame(replies, verdict)
