@@ -145,7 +145,8 @@ HOSTILE = {
         "exit status with high bits": ("early_exit", "import os\nassert 1 == 1\nos._exit(256 + 77)\n"),
         "exit status in a thread": (
             "early_exit",
-            "import os, threading\nassert 1 == 1\nt = threading.Thread(target=os._exit, args=(77,)); t.start(); t.join()\n",
+            "import os, threading\nassert 1 == 1\n"
+            "t = threading.Thread(target=os._exit, args=(77,)); t.start(); t.join()\n",
         ),
         "the harness's own functions": (
             "assertion",

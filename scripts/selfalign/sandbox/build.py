@@ -43,11 +43,10 @@ def build_core() -> Path:
         built = Path(folder, path.name)
         flags = ["-O2", "-Wall", "-Wno-unused-parameter", "-fPIC", "-shared", f"-I{headers.parent}"]
         command = [compiler, *flags, str(SOURCE), "-o", str(built)]
-        result = subprocess.run(command, capture_output=True, text=True)
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
-            raise ValueError(
-                f"the sandbox's C core was not built ({' '.join(command)}: {result.stderr.strip()[-2000:]})"
-            )
+            said = f"{' '.join(command)}: {result.stderr.strip()[-2000:]}"
+            raise ValueError(f"the sandbox's C core was not built ({said})")
         for old in path.parent.glob("selfalign_sandbox_*"):
             old.unlink()
         built.rename(path)

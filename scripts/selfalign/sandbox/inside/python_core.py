@@ -188,10 +188,9 @@ def run_program(_: None, job: evidence.Job | None, prepare: typing.Callable, req
     for hook in job.hooks:
         hook()
     error = call_program(exec, job.code, job.namespace)
-    if type(error) is SystemExit and not error.code:
-        # `unittest.main()` or `sys.exit(main())` as the last statement is a whole run; anywhere else it is not.
-        if job.first <= (find_lines(error) or [0])[0] <= job.last:
-            error = None
+    # `unittest.main()` or `sys.exit(main())` as the last statement is a whole run; anywhere else it is not.
+    if type(error) is SystemExit and not error.code and job.first <= (find_lines(error) or [0])[0] <= job.last:
+        error = None
     if error is None:
         error = call_program(run_uncalled_tests, job, counts)
     if error is None and "threading" in sys.modules:

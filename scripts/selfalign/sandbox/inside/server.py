@@ -51,8 +51,26 @@ def write_frame(descriptor: int, value: dict) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-class CCore:
-    """The core in C, with the interface of `python_core.Core`."""
+class Core(typing.Protocol):
+    """What runs programs, each in a fork of its own: `CCore`, or `python_core.Core` where that was not built."""
+
+    name: str
+
+    def recorders(self, has_tests: bool) -> evidence.Recorders:
+        """Return the functions that a program's evidence goes to."""
+
+    def run(self, job: evidence.Job | None, request: dict) -> dict:
+        """Fork, isolate, run and watch one program; return what was seen of it.
+
+        Without a job, the program is compiled in its own process.
+
+        Raises:
+            OSError: the fork did not come about.
+        """
+
+
+class CCore(Core):
+    """The core in C."""
 
     name = "c"
 
@@ -81,15 +99,9 @@ class CCore:
         )
 
     def recorders(self, has_tests: bool) -> evidence.Recorders:
-        """Return the functions that a program's evidence goes to; `run` says whether it has a test part."""
         return self._recorders
 
     def run(self, job: evidence.Job | None, request: dict) -> dict:
-        """Fork, isolate, run and watch one program; return what was seen of it.
-
-        Raises:
-            OSError: the fork did not come about.
-        """
         seen = self.module.run(job, self.prepare, request, bool(request["tests"]))
         return seen | {name: seen[name].decode("utf-8", "replace") for name in ("kind", "message")}
 
@@ -133,7 +145,7 @@ def judge(seen: dict) -> tuple[str, str]:
     return "early_exit", f"ended with exit code {os.waitstatus_to_exitcode(status)} before its last statement"
 
 
-def answer(core: "CCore | python_core.Core", prepare: typing.Callable, request: dict, cpu_s: float) -> dict:
+def answer(core: Core, prepare: typing.Callable, request: dict, cpu_s: float) -> dict:
     """Compile, run and judge one program.
 
     A source that is long, or that a server did not survive compiling, is compiled in the program's own process.
