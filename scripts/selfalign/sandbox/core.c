@@ -31,8 +31,6 @@
 #define PASSED 77   /* exit statuses that only leave() may use */
 #define FINISHED 78 /* ran to an end that is no pass; the page says which */
 #define OPEN_FILES 256
-#define EXTENSIONS 9  /* a program that still computes, on a busy machine, gets its wall time again this often */
-#define PROGRESS 200  /* a program with less CPU time than this fraction of its wall time sleeps */
 #define ATTESTED(status) (WIFEXITED(status) && (WEXITSTATUS(status) == PASSED || WEXITSTATUS(status) == FINISHED))
 
 struct page { /* what a program's process tells the server; zero at its start */
@@ -46,6 +44,7 @@ static struct {
     double cpu_s, wall_factor;
     long long memory, output, disk;
     long processes;
+    int progress, extensions; /* see server.py */
     const char *name, *work; /* file name of a program, its working folder */
     struct sock_fprog filter;
     PyObject *settrace, *setprofile, *seed; /* looked up before any program could change them */
@@ -389,7 +388,7 @@ static const char *watch(pid_t pid, int process, int output, long long *printed)
             double cpu = seconds(cpu_clock), left = set.cpu_s - cpu;
             check = now + (left > 0.005 ? left : 0.005);
             if (cpu >= set.cpu_s) broken = "timeout_cpu";
-            else if (now >= deadline && cpu - cpu_before > window / PROGRESS && extensions < EXTENSIONS) {
+            else if (now >= deadline && cpu - cpu_before > window / set.progress && extensions < set.extensions) {
                 deadline = now + window; /* slow: the machine is busy */
                 cpu_before = cpu;
                 extensions++;
@@ -462,8 +461,8 @@ static PyObject *configure(PyObject *self, PyObject *arguments) {
     PyObject *sys = PyImport_ImportModule("sys"), *random = PyImport_ImportModule("random");
     PyObject *types = PyImport_ImportModule("types"), *loader = PyImport_ImportModule("_frozen_importlib_external");
     if (!sys || !random || !types || !loader || page) return PyErr_Format(PyExc_RuntimeError, "configure: once, in the server");
-    if (!PyArg_ParseTuple(arguments, "ddLLLlssy#i", &set.cpu_s, &set.wall_factor, &set.memory, &set.output, &set.disk,
-                          &set.processes, &set.name, &set.work, &filter, &size, &set.own_pid_namespace))
+    if (!PyArg_ParseTuple(arguments, "ddLLLliissy#i", &set.cpu_s, &set.wall_factor, &set.memory, &set.output, &set.disk,
+                          &set.processes, &set.progress, &set.extensions, &set.name, &set.work, &filter, &size, &set.own_pid_namespace))
         return NULL;
     PyObject *coroutine = PyObject_GetAttrString(types, "coroutine");
     PyObject *compile = PyObject_GetAttrString(loader, "_compile_bytecode");

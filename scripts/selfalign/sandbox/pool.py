@@ -18,7 +18,7 @@ from selfalign.records.rows import Verdict
 from selfalign.sandbox import launch
 from selfalign.sandbox.build import REMEDY, core_file
 from selfalign.sandbox.host import SandboxUnavailable, explain, find_bwrap
-from selfalign.sandbox.inside.python_core import EXTENSIONS
+from selfalign.sandbox.inside import server
 from selfalign.sandbox.packages import find_imports, locate_packages
 from selfalign.sandbox.settings import Program, SandboxSettings
 
@@ -96,7 +96,7 @@ def build_command(bwrap: str, packages: dict[str, str], core: Path | None) -> li
         elif os.path.isdir(path):
             binds.append([path, path])
     binds += [[path, f"{PACKAGES}/{name}"] for name, path in packages.items()]
-    binds.append([str(Path(launch.__file__).with_name("inside")), SERVER])
+    binds.append([str(Path(server.__file__).parent), SERVER])
     if core:
         binds.append([str(core), CORE])
     for name in DEVICES:
@@ -146,7 +146,7 @@ class Worker:
         self.done = 0
         self.program: Program | None = None
         self.deadline = time.monotonic() + START_S
-        self.limit_s = settings.cpu_s * settings.wall_factor * (EXTENSIONS + 1) + GRACE_S
+        self.limit_s = settings.cpu_s * settings.wall_factor * (server.EXTENSIONS + 1) + GRACE_S
         try:
             path = [PACKAGES] if kind else []
             frame = dataclasses.asdict(settings) | {"packages": kind, "path": path, "core": core and CORE}
@@ -169,7 +169,7 @@ class Worker:
         pipe = self.process.stdin.fileno()
         while data:
             if not select.select([], [pipe], [], max(0.0, self.deadline - time.monotonic()))[1]:
-                raise WorkerDied(f"it did not read its input. {self._last_words()}")
+                raise WorkerDied(self._last_words("it does not read."))
             try:
                 data = data[os.write(pipe, data) :]
             except BrokenPipeError:
@@ -179,8 +179,8 @@ class Worker:
         data = json.dumps(value).encode()
         self._write(struct.pack("!I", len(data)) + data)
 
-    def _last_words(self) -> str:
-        """End the worker and return what it left on standard error and how it had ended, if it had."""
+    def _last_words(self, reason: str = "") -> str:
+        """End the worker and return the reason, what it left on standard error, and how it had ended, if it had."""
         try:
             code = self.process.wait(timeout=1)
             ended = f"(exit code {code})" if code >= 0 else f"({signal.Signals(-code).name})"
@@ -190,13 +190,13 @@ class Worker:
             self.process.wait()
         self.errors.seek(0)
         said = self.errors.read().decode("utf-8", "replace").strip()[-2000:]
-        return " ".join(f"{said} {ended}".split())
+        return " ".join(f"{reason} {said} {ended}".split())
 
     def _read(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
             if not select.select([self], [], [], max(0.0, self.deadline - time.monotonic()))[0]:
-                raise WorkerDied(f"no answer in time. {self._last_words()}")
+                raise WorkerDied(self._last_words("no answer in time."))
             part = os.read(self.fileno(), size - len(data))
             if not part:
                 raise WorkerDied(self._last_words())

@@ -32,8 +32,6 @@ CLONE_NEWNS, CLONE_NEWPID = 0x00020000, 0x20000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
 CONTROL, TOKEN = 254, 255  # high, so that a program which closes or reuses low descriptors does not meet them
-PROGRESS = 200  # a program with less CPU time than this fraction of its wall time sleeps
-EXTENSIONS = 9  # a program that still computes, on a busy machine, gets its wall time again this often
 STARTED, FALSE, FAILED_CASE = b"\x01", b"\x02", b"\x03"  # marks on the control pipe that nothing can take back
 posix_write, posix_read, posix_close = posix.write, posix.read, posix.close
 posix_getpid, posix_exit = posix.getpid, posix._exit
@@ -232,7 +230,7 @@ class Core:
     """Runs one program after another, each in a fork of its own.
 
     Args:
-        settings: `SandboxSettings` as a dictionary, and `processes_in_all`.
+        settings: `SandboxSettings` as a dictionary, and what the server adds.
         filter_code: The system call filter.
         prepare: Compiles a request into a job.
     """
@@ -406,7 +404,7 @@ class Core:
                 check = now + max(settings["cpu_s"] - cpu, 0.005)
                 if cpu >= settings["cpu_s"]:
                     broken = "timeout_cpu"
-                elif now >= deadline and cpu - cpu_before > window / PROGRESS and extensions < EXTENSIONS:
+                elif now >= deadline and cpu - cpu_before > window / settings["progress"] and extensions < settings["extensions"]:
                     deadline, cpu_before, extensions = now + window, cpu, extensions + 1  # slow: the machine is busy
                 elif now >= deadline:
                     broken = "timeout_wall"

@@ -27,6 +27,8 @@ from .filter import ARCHITECTURES, build_filter
 PRELOADED = (collections, dataclasses, functools, itertools, math, typing, linecache)
 ALONE_ABOVE = 64 << 10  # characters; compiling a longer source could take the server's own memory and time
 OURS = 3  # processes of this user namespace besides the program's threads: bwrap, server, program
+PROGRESS = 200  # a program with less CPU time than this fraction of its wall time sleeps
+EXTENSIONS = 9  # a program that still computes, on a busy machine, gets its wall time again this often
 
 
 def read_frame(descriptor: int) -> dict | None:
@@ -84,6 +86,8 @@ class CCore(Core):
             settings["output_kb"] * 1024,
             settings["disk_mb"] * megabyte,
             settings["processes_in_all"],
+            settings["progress"],
+            settings["extensions"],
             evidence.NAME,
             evidence.WORK,
             filter_code,
@@ -190,6 +194,7 @@ def serve() -> None:
     os.close(null)
     settings = read_frame(requests)
     settings["processes_in_all"] = OURS + settings["threads"] + settings["processes"]
+    settings |= {"progress": PROGRESS, "extensions": EXTENSIONS}
     sys.path[:] = [evidence.WORK, *sys.path, *settings["path"]]
     sys.argv[:] = [evidence.NAME]
     for name in settings["packages"]:
