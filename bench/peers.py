@@ -341,9 +341,12 @@ def judge(
     method = METHODS[name]
     command = wrap([peers_python if method.packaged else python, *method.flags, str(script), name, str(workers)])
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
-        )
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
+            )
+        except FileNotFoundError:
+            raise PeerFailed(f"{name}: there is no {command[0]}; bench/README.md says how to install it") from None
         timer = threading.Timer(limit_s, process.kill)
         timer.start()
         verdicts = None
@@ -370,6 +373,8 @@ def judge(
             errors.seek(0)
             last = errors.read()[-1000:].decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
             raise PeerFailed(f"{name}: ended with code {code}: {last[0]}")
+        if len(verdicts) < len(programs):
+            raise PeerFailed(f"{name}: gave {len(verdicts)} verdicts of {len(programs)} programs")
         return verdicts
 
 
