@@ -51,10 +51,7 @@ def run_ours(programs: Iterable[dict], workers: int, core: str) -> Verdicts:
     from selfalign.sandbox import Program, Sandbox, SandboxSettings
 
     settings = SandboxSettings(**json.loads(os.environ.get("BENCH_SANDBOX", "{}")))
-    if core == "python" and "core" not in Sandbox.__init__.__annotations__:
-        sandbox = Sandbox(settings, workers)
-    else:
-        sandbox = Sandbox(settings, workers, core=core)
+    sandbox = Sandbox(settings, workers, core=core)
     for verdict in sandbox.run(Program(**program) for program in programs):
         yield verdict.id, verdict.verdict, verdict.detail
 
@@ -171,10 +168,10 @@ class Bubblewrap:
 
     def __init__(self):
         sys.path.insert(0, str(SCRIPTS))
-        from selfalign.sandbox import inside
+        from selfalign.sandbox.inside.filter import build_filter
 
         self.filter = os.memfd_create("filter")
-        os.write(self.filter, inside.build_filter(platform.machine(), True))
+        os.write(self.filter, build_filter(platform.machine(), True))
         self.python = os.path.realpath(sys.executable)
         self.options = ["--unshare-user", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
         self.options += ["--uid", "1000", "--gid", "1000", "--clearenv", "--hostname", "sandbox"]
