@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,7 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
-def still_running(pids: set[int]) -> set[int]:
+def still_running(pids: Iterable[int]) -> set[int]:
     deadline = time.monotonic() + 10
     while (left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}) and time.monotonic() < deadline:
         time.sleep(0.05)
