@@ -24,6 +24,7 @@ EDITS = [
     ("stage.py", '"""Say what it does."""', '"""Say it better."""', False),
     ("room/helper.py", "value * 2", "(value   *  2)", False),
     ("room/unused.py", "x = 1", "x = 2", False),
+    ("room/core.c", "int x = 1;", "int x = 2;", True),
 ]
 
 
@@ -36,6 +37,7 @@ def test_code_version_follows_behaviour(tmp_path, file, old, new, changes):
         "room/helper.py": "from .deep import FACTOR\n\ndef double(value):\n    return value * 2\n",
         "room/deep.py": "FACTOR = 2\n",
         "room/unused.py": "x = 1\n",
+        "room/core.c": "int x = 1;\n",
     }
     versions = []
     for number, edit in enumerate([None, (old, new)]):
