@@ -16,6 +16,7 @@ import pytest
 
 from selfalign.sandbox.build import core_file
 from selfalign.sandbox.host import explain
+from selfalign.sandbox.settings import SOURCE_LIMIT
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 TIMES = ("cpu_s", "wall_s", "max_rss_mb")
@@ -112,24 +113,45 @@ def test_no_responses_left(tmp_path):
     assert (tmp_path / "v.jsonl").read_text() == ""
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([{"id": "a"}], "row 1: expected the fields id and code (and tests), found id"),
-        (
-            [{"id": "a", "code": "", "extra": 1}],
-            "row 1: expected the fields id and code (and tests), found code, extra",
-        ),
-        ([{"id": "a", "code": ""}, {"id": "b", "code": None}], "row 2: id, code and tests must be strings"),
-        ([{"id": "a", "code": ""}, {"id": "a", "code": "x"}], "1 ids stand for several programs, the first is 'a'"),
-    ],
-)
+BAD_ROWS = [
+    (['{"id": "a"}'], "row 1: expected the fields id and code (and tests), found id"),
+    (['{"id": "a", "code": "", "extra": 1}'], "row 1: expected the fields id and code (and tests), found code, extra"),
+    (['{"id": "a", "code": ""}', '{"id": "b", "code": null}'], "row 2: id, code and tests must be strings, code is"),
+    (['{"id": 7, "code": ""}'], "row 1: id, code and tests must be strings, id is int"),
+    (['{"id": "a", "code": ""}', "", '{"id": "b", "code"'], "row 3: not valid JSON"),
+    (["[]"], "row 1: expected a JSON object, found list"),
+    ([json.dumps({"id": "a", "code": "#" * (SOURCE_LIMIT + 1)})], "row 1: program 'a' has 1,048,577 characters, and"),
+    (['{"id": "\\ud800", "code": ""}'], "row 1: the id '\\ud800' holds half a character"),
+    (['{"id": "a", "code": ""}', '{"id": "a", "code": "x"}'], "1 ids stand for several programs, the first is 'a'"),
+]
+
+
+@pytest.mark.parametrize(("rows", "message"), BAD_ROWS, ids=[message for _, message in BAD_ROWS])
 def test_bad_programs(tmp_path, rows, message):
-    programs = write_rows(tmp_path / "programs.jsonl", rows)
+    programs = tmp_path / "programs.jsonl"
+    programs.write_text("\n".join(rows) + "\n")
     done = run("verify_programs.py", programs, tmp_path / "verdicts.jsonl")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == ["programs.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sandbox", "{"], "error: sandbox settings: the settings are not valid JSON"),
+        (["--sandbox", '{"cpus": 1}'], "error: sandbox settings: unknown setting 'cpus'; did you mean cpu_s?"),
+        (["--sandbox", '{"packages": ["nothing"]}'], "error: sandbox settings: package 'nothing' is not installed"),
+        (["--workers", "0"], "error: sandbox: workers must be at least 1, found 0"),
+    ],
+)
+def test_bad_options(tmp_path, options, message):
+    programs = write_rows(tmp_path / "programs.jsonl", [{"id": "a", "code": "assert 1 == 1"}])
+    done = run("verify_programs.py", programs, tmp_path / "verdicts.jsonl", *options)
+    assert done.returncode == 1
+    assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "verdicts.jsonl").exists()
 
@@ -162,37 +184,129 @@ def still_running(pids: Iterable[int]) -> set[int]:
     return left
 
 
-def test_killed_and_run_again(tmp_path):
-    """kill -9 in the middle: nothing stays behind, finished verdicts are kept, the result is the same."""
-    code = "import time\ntime.sleep(0.2)\nassert {n} % 2 == 0, {n}\n"
-    rows = [{"id": f"p{n}", "code": code.format(n=n)} for n in range(30)]
+def start_batch(tmp_path: Path) -> tuple[subprocess.Popen, Path, Path]:
+    """Start a batch that takes a while, and return when it has some verdicts: process, programs, output."""
+    code = "import time\ntime.sleep(0.1)\nassert {n} % 2 == 0, {n}\n"
+    rows = [{"id": f"p{n}", "code": code.format(n=n)} for n in range(16)]
     programs, output = write_rows(tmp_path / "programs.jsonl", rows), tmp_path / "verdicts.jsonl"
     command = [sys.executable, SCRIPTS / "verify_programs.py", programs, output, "--workers", "2"]
-    side = tmp_path / ".verdicts.jsonl.partial"
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     environment = os.environ | {"TMPDIR": str(scratch)}
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as process:
-        while not side.exists() or side.read_bytes().count(b"\n") < 5:
-            assert process.poll() is None
-            time.sleep(0.02)
-        started = descendants(process.pid)
-        process.kill()
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, start_new_session=True, text=True)
+    side = tmp_path / ".verdicts.jsonl.partial"
+    while not side.exists() or side.read_bytes().count(b"\n") < 5:
+        assert process.poll() is None
+        time.sleep(0.02)
+    return process, programs, output
+
+
+@pytest.mark.parametrize(
+    ("number", "stop"),
+    [
+        (signal.SIGKILL, os.kill),
+        (signal.SIGKILL, os.killpg),
+        (signal.SIGTERM, os.kill),
+        (signal.SIGTERM, os.killpg),
+        (signal.SIGINT, os.killpg),
+    ],
+)
+def test_stopped_and_run_again(tmp_path, number, stop):
+    """Nothing stays behind, finished verdicts are kept and not repeated, and the result is whole."""
+    process, programs, output = start_batch(tmp_path)
+    started = descendants(process.pid)
+    stop(process.pid, number)
+    said = process.communicate(timeout=30)[1]
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 1
+        error = f"error: programs: stopped by {number.name}; the verdicts so far are kept: run the same command again"
+        assert said.splitlines()[-1].startswith(error)
+        assert "Traceback" not in said
     assert len(started) >= 4
     assert not still_running(started)
-    assert process.returncode == -signal.SIGKILL
-    assert os.listdir(scratch) == []
+    assert os.listdir(tmp_path / "scratch") == []
     assert not output.exists()
-    kept = read_rows(side)[1:]
-    assert 4 <= len(kept) < 30
+    side = tmp_path / ".verdicts.jsonl.partial"
+    kept = [{key: value for key, value in row.items() if key != "program"} for row in read_rows(side)[1:]]
+    assert 4 <= len(kept) < 16
 
     done = run("verify_programs.py", programs, output, "--workers", 2)
     assert done.returncode == 0, done.stderr
     assert f"resuming after {len(kept)} programs" in done.stderr
     found = {row["id"]: row for row in read_rows(output)}
-    assert [found[row["id"]] | {"program": row["program"]} for row in kept] == kept
-    assert [row["verdict"] for row in read_rows(output)] == ["passed", "assertion"] * 15
+    assert [found[row["id"]] for row in kept] == kept  # with their times: they did not run again
+    assert [row["verdict"] for row in read_rows(output)] == ["passed", "assertion"] * 8
     assert not side.exists()
+
+
+def test_finished_but_not_written(tmp_path):
+    """Killed between the last verdict and the output: the next run writes it without a sandbox, which may be gone."""
+    programs = write_rows(tmp_path / "programs.jsonl", [{"id": n, "code": f"assert {n} < 2"} for n in "0123"])
+    output, side = tmp_path / "verdicts.jsonl", tmp_path / ".verdicts.jsonl.partial"
+    blocked = tmp_path / "verdicts.jsonl"
+    blocked.mkdir()  # the output cannot appear
+    assert run("verify_programs.py", programs, output).returncode != 0
+    assert len(read_rows(side)) == 5
+    blocked.rmdir()
+    done = run("verify_programs.py", programs, output, env=os.environ | {"PATH": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert [row["verdict"] for row in read_rows(output)] == ["passed", "passed", "assertion", "assertion"]
+
+
+def test_large_batch_in_little_memory(tmp_path):
+    """90 MB of programs, most of them the same: far less is held, and each verdict stands for all its ids."""
+    filler = "#" * 30_000
+    programs, output, stats = tmp_path / "programs.jsonl", tmp_path / "verdicts.jsonl", tmp_path / "verdicts.json"
+    rows = ({"id": str(n), "code": f"{filler}\nassert {n % 3} < 2\n"} for n in range(3000))
+    with open(programs, "w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    command = [sys.executable, SCRIPTS / "verify_programs.py", programs, output, "--stats", stats]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert programs.stat().st_size > 90e6
+    assert usage.ru_maxrss < 60 * 1024  # KiB
+    assert [row["verdict"] for row in read_rows(output)] == ["passed", "passed", "assertion"] * 1000
+    found = json.loads(stats.read_text())
+    assert (found["rows"], found["distinct"]) == (3000, 3)
+    assert found["verdicts"] == {"passed": 2000, "assertion": 1000}
+
+
+# A bubblewrap that leaves an option out; the canaries have to notice.
+WEAK_BWRAP = """#!/bin/sh
+for argument; do
+    shift
+    [ "$argument" = "{option}" ] && continue
+    set -- "$@" "$argument"
+done
+exec {bwrap} "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "error"),
+    [
+        ("--unshare-net", "the sandbox starts, but it does not hold on this machine (network: expected passed, found"),
+        ("--setenv", "the sandbox cannot start: "),  # its value is taken for the command
+    ],
+)
+def test_a_broken_host_says_so_first(option, error):
+    # A folder that other users may read, as pytest's own are not, and not below /tmp, which root's launcher covers.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        os.chmod(folder, 0o755)
+        weak = Path(folder, "bwrap")
+        weak.write_text(WEAK_BWRAP.format(option=option, bwrap=shutil.which("bwrap")))
+        weak.chmod(0o755)
+        programs = write_rows(Path(folder, "programs.jsonl"), [{"id": "a", "code": "assert 1 == 1"}])
+        environment = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+        done = run("verify_programs.py", programs, Path(folder, "verdicts.jsonl"), env=environment)
+        assert not Path(folder, "verdicts.jsonl").exists()
+        assert read_rows(Path(folder, ".verdicts.jsonl.partial"))[1:] == []
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {error}")
+    assert done.stderr.count("\n") == 1
 
 
 def check(tmp_path: Path, *, python: str = sys.executable, scripts: Path = SCRIPTS, **settings):
