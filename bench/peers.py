@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -209,7 +210,11 @@ def run_forks(programs: Iterable[dict], workers: int) -> Verdicts:
     gc.collect()
     gc.freeze()
     for program in programs:
-        code = compile(source(program), "/program.py", "exec")
+        try:
+            code = compile(source(program), "/program.py", "exec")
+        except (SyntaxError, ValueError):
+            yield program["id"], word(False), "does not compile"
+            continue
         pid = os.fork()
         if pid == 0:
             try:
@@ -328,7 +333,7 @@ def judge(
     Args:
         peers_python: Interpreter with the packages of `bench/peers.lock`.
         wrap: Turns the command into one that runs it in something.
-        limit_s: Wall seconds after which the process is killed.
+        limit_s: Wall seconds after which the process and its group are killed.
         started: Called with the process's id before it has its job.
         mark: Called with "start" and "end" while the method waits.
 
@@ -340,11 +345,19 @@ def judge(
     with tempfile.TemporaryFile() as errors:
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=env,
+                start_new_session=True,
             )
         except FileNotFoundError:
             raise PeerFailed(f"{name}: there is no {command[0]}; bench/README.md says how to install it") from None
-        timer = threading.Timer(limit_s, process.kill)
+        # The whole group, because forks hold the pipe open on which the answer is awaited.
+        kill = partial(os.killpg, process.pid, signal.SIGKILL)
+        timer = threading.Timer(limit_s, kill)
         timer.start()
         verdicts = None
         try:
@@ -360,6 +373,9 @@ def judge(
                     verdicts = json.loads(line)
         except (BrokenPipeError, json.JSONDecodeError):
             verdicts = None  # it died, or a program wrote into its answer
+        except BaseException:
+            kill()
+            raise
         finally:
             process.stdout.close()
             with contextlib.suppress(BrokenPipeError):
