@@ -88,6 +88,10 @@ def test_find_imports(code, expected):
     assert find_imports(Program(id="x", code=code), packages) == tuple(expected)
     assert find_imports(Program(id="x", code="", tests=code), packages) == tuple(expected)
     assert find_imports(Program(id="x", code=code), []) == ()
+    parts = [name.replace("numpy", "numpy.linalg") for name in packages]
+    assert find_imports(Program(id="x", code=code), parts) == tuple(
+        name.replace("numpy", parts[0]) for name in expected
+    )
 
 
 def install(folder: Path, name: str, requires: list[str], *, module: str = "", listed: bool = True) -> None:
@@ -183,6 +187,21 @@ def test_numpy():
     )
     found = judge(Program(id="x", code=code), packages=["numpy"])["x"]
     assert found.verdict == "passed", found
+
+
+def test_part_of_a_package():
+    code = "import sys\nready = 'yaml.cyaml' in sys.modules\nimport yaml\nassert ready\n"
+    assert judge(Program(id="x", code=code), packages=["yaml.cyaml"])["x"].verdict == "passed"
+
+
+def test_package_that_does_not_start(environment):
+    """Plain programs are judged; the first one that needs the package shows that it cannot be had."""
+    (environment / "sa_delta.py").write_text("raise OSError('no device')\n")
+    programs = [Program(id="plain", code=GOOD), Program(id="x", code=f"import sa_delta\n{GOOD}")]
+    verdicts = Sandbox(SandboxSettings(packages=["sa_delta"])).run(programs)
+    assert next(verdicts).verdict == "passed"
+    with pytest.raises(SandboxUnavailable, match="a worker with the packages sa_delta does not start"):
+        next(verdicts)
 
 
 class Recorder:

@@ -24,7 +24,7 @@ def find_imports(program: Program, packages: Sequence[str]) -> tuple[str, ...]:
     if not DYNAMIC.search(text):
         text = "\n".join(IMPORT.findall(text))
     words = set(re.findall(r"\w+", text))
-    return tuple(name for name in packages if name in words)
+    return tuple(name for name in packages if name.split(".")[0] in words)
 
 
 def locate_packages(names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -39,7 +39,7 @@ def locate_packages(names: Sequence[str]) -> dict[str, dict[str, str]]:
         ValueError: a package or a dependency is not installed, or the name is none of a package.
     """
     providers = importlib.metadata.packages_distributions() if names else {}
-    return {name: _locate(name, providers) for name in names}
+    return {name: _locate(name.split(".")[0], providers) for name in names}
 
 
 def _locate(name: str, providers: Mapping[str, list[str]]) -> dict[str, str]:

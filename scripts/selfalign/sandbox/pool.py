@@ -154,8 +154,13 @@ class Worker:
             hello = self._receive()
         except WorkerDied as error:
             self.close()
-            wanted = f" with {', '.join(kind)}" if kind else ""
-            raise SandboxUnavailable(explain(f"{error}{wanted}")) from error
+            if kind:
+                raise SandboxUnavailable(
+                    f"a worker with the packages {', '.join(kind)} does not start ({error}). If they can be imported "
+                    f"outside ({sys.executable} -c 'import {', '.join(kind)}'), they need something that is not in the "
+                    "sandbox; take them out of the sandbox's packages"
+                ) from error
+            raise SandboxUnavailable(explain(str(error))) from error
         if "ready" not in hello:
             self.close()
             raise SandboxUnavailable(hello["error"])

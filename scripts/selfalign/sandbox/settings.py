@@ -65,6 +65,7 @@ class SandboxSettings:
         processes: Processes it may start besides; with 0, fork and exec are refused.
         packages: Import names beyond the standard library, from the running environment. What they need is found by
             itself, but a program may import it only beside a package that needs it: name all that programs import.
+            They are imported before a program starts; `scipy.stats` names a part that is to be imported too.
     """
 
     cpu_s: float = 4.0
