@@ -242,6 +242,7 @@ class Core:
         self.libc = ctypes.CDLL(None, use_errno=True)
         self.own = os.pidfd_open(os.getpid())
         self.counts = [0, 0, 0]
+        self.isolation = self._plan_isolation()
 
     def recorders(self, has_tests: bool) -> evidence.Recorders:
         """Return the functions that a program's evidence goes to."""
@@ -309,13 +310,13 @@ class Core:
         for source, target in ((output, 1), (output, 2), (control, CONTROL), (token, TOKEN)):
             os.dup2(source, target)
         os.closerange(3, CONTROL)
-        try:
-            self._isolate()
-        except OSError as error:
-            posix_write(CONTROL, str(error).encode())
-            posix_exit(1)
+        os.setsid()  # process groups reach across pid namespaces: without this, kill(0, 9) would meet the server
+        for function, *arguments in self.isolation:
+            if function(*arguments) != 0:
+                posix_write(CONTROL, f"{function.__name__}: {os.strerror(ctypes.get_errno())}".encode())
+                posix_exit(1)
         prepare, counts = self.prepare, self.counts
-        del self.libc  # with it gone, nothing leads to ctypes
+        del self.libc, self.isolation, self.filter, function  # with them gone, nothing leads to ctypes
         globals().pop("ctypes")
         for name in [name for name in sys.modules if name.split(".")[0] in ("ctypes", "_ctypes")]:
             del sys.modules[name]
@@ -325,24 +326,21 @@ class Core:
         posix_write(CONTROL, posix_read(TOKEN, 32) + run_program(posix_close(TOKEN), job, prepare, request, counts))
         posix_exit(0)
 
-    def _isolate(self) -> None:
-        """Give this process namespaces, an empty working folder and limits of its own, then take its privileges."""
-        libc, settings = self.libc, self.settings
-        os.setsid()  # process groups reach across pid namespaces: without this, kill(0, 9) would meet the server
-        call(libc, "unshare", CLONE_NEWNS)
+    def _plan_isolation(self) -> list[tuple]:
+        """Return the calls that take a process's privileges: all is made ready here, so that a fork copies little."""
+        settings, megabyte = self.settings, 1 << 20
         size = f"size={settings['disk_mb']}m,nr_inodes=4096,mode=755".encode()
-        for target in (b"/tmp", b"/dev/shm"):
-            # no executables: a library that a program wrote is not loaded
-            call(libc, "mount", b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, size)
-        os.mkdir(evidence.WORK)
-        os.chdir(evidence.WORK)
-        megabyte = 1 << 20
+        # no executables: a library that a program wrote is not loaded
+        tmpfs = (b"tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, size)
+        plan = [(self.libc.unshare, CLONE_NEWNS)]
+        plan += [(self.libc.mount, b"tmpfs", target, *tmpfs) for target in (b"/tmp", b"/dev/shm")]
+        plan += [(self.libc.mkdir, evidence.WORK.encode(), 0o755), (self.libc.chdir, evidence.WORK.encode())]
         cpu = math.ceil(2 * settings["cpu_s"]) + 1  # the kernel's own limit counts by ticks; the server's decides
-        memory = settings["memory_mb"] * megabyte
+        memory, disk = settings["memory_mb"] * megabyte, settings["disk_mb"] * megabyte
         limits = {
             resource.RLIMIT_CPU: (cpu, cpu),
             resource.RLIMIT_AS: (memory, memory + 64 * megabyte),
-            resource.RLIMIT_FSIZE: (settings["disk_mb"] * megabyte,) * 2,
+            resource.RLIMIT_FSIZE: (disk, disk),
             resource.RLIMIT_NOFILE: (CONTROL + 2, CONTROL + 2),
             resource.RLIMIT_NPROC: (settings["processes_in_all"],) * 2,
             resource.RLIMIT_STACK: (8 * megabyte, 8 * megabyte),
@@ -351,17 +349,17 @@ class Core:
             resource.RLIMIT_MSGQUEUE: (0, 0),
             resource.RLIMIT_SIGPENDING: (256, 256),
         }
-        for limit, (soft, hard) in limits.items():
+        for limit, values in limits.items():
             ceiling = resource.getrlimit(limit)[1]
             if ceiling != resource.RLIM_INFINITY:
-                soft, hard = min(soft, ceiling), min(hard, ceiling)
-            resource.setrlimit(limit, (soft, hard))
-        header = struct.pack("Ii", 0x20080522, 0)
-        call(libc, "capset", header, bytes(24))
-        call(libc, "prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        buffer = ctypes.create_string_buffer(self.filter_code, len(self.filter_code))
-        program = struct.pack("HxxxxxxP", len(self.filter_code) // 8, ctypes.addressof(buffer))
-        call(libc, "prctl", PR_SET_SECCOMP, 2, program, 0, 0)
+                values = [min(value, ceiling) for value in values]
+            plan.append((self.libc.setrlimit, limit, struct.pack("LL", *values)))
+        plan.append((self.libc.capset, struct.pack("Ii", 0x20080522, 0), bytes(24)))
+        plan.append((self.libc.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        self.filter = ctypes.create_string_buffer(self.filter_code, len(self.filter_code))
+        program = struct.pack("HxxxxxxP", len(self.filter_code) // 8, ctypes.addressof(self.filter))
+        plan.append((self.libc.prctl, PR_SET_SECCOMP, 2, program, 0, 0))
+        return plan
 
     def _drain(self, output: int) -> int:
         """Read what the program printed, until the limit is passed; return the bytes."""
@@ -404,7 +402,11 @@ class Core:
                 check = now + max(settings["cpu_s"] - cpu, 0.005)
                 if cpu >= settings["cpu_s"]:
                     broken = "timeout_cpu"
-                elif now >= deadline and cpu - cpu_before > window / settings["progress"] and extensions < settings["extensions"]:
+                elif (
+                    now >= deadline
+                    and cpu - cpu_before > window / settings["progress"]
+                    and extensions < settings["extensions"]
+                ):
                     deadline, cpu_before, extensions = now + window, cpu, extensions + 1  # slow: the machine is busy
                 elif now >= deadline:
                     broken = "timeout_wall"
