@@ -6,8 +6,8 @@ import time
 from selfalign.matching.funnels import Funnel
 from selfalign.records.commands import run_command
 from selfalign.records.files import write_json, write_table
-from selfalign.seeds.corpus import FUNCTION_COLUMNS
 from selfalign.seeds.extraction import extract_functions
+from selfalign.seeds.part import FUNCTION_COLUMNS
 from selfalign.seeds.sources import list_folder, list_packages
 
 

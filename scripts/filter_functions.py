@@ -5,8 +5,8 @@ import argparse
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_table, write_json, write_table
 from selfalign.records.rows import Function, load_rows
-from selfalign.seeds.corpus import FUNCTION_COLUMNS, REJECTED_COLUMNS, filter_part
 from selfalign.seeds.filters import parse_filters
+from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS, filter_part
 
 
 def main() -> None:

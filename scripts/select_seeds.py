@@ -6,8 +6,9 @@ from selfalign.matching.benchmarks import load_benchmarks
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_json, read_table, write_json, write_table
 from selfalign.records.rows import Function, load_rows
-from selfalign.seeds.corpus import FUNCTION_COLUMNS, REJECTED_COLUMNS, select_seeds
+from selfalign.seeds.corpus import select_seeds
 from selfalign.seeds.filters import parse_filters
+from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS
 
 
 def main() -> None:

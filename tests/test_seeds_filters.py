@@ -9,8 +9,8 @@ import pytest
 
 from selfalign.records.files import read_table, write_table
 from selfalign.records.rows import Function
-from selfalign.seeds.corpus import FUNCTION_COLUMNS, REJECTED_COLUMNS, filter_part
 from selfalign.seeds.filters import BadWords, HasArgument, ReturnsValue, Size, parse_filters
+from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS, filter_part
 from selfalign.seeds.type_check import TypeChecker, find_tool
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

@@ -10,7 +10,7 @@ import pytest
 
 from selfalign.records.files import read_table, write_json, write_jsonl, write_table
 from selfalign.records.rows import Function
-from selfalign.seeds.corpus import FUNCTION_COLUMNS, REJECTED_COLUMNS
+from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 FILTERS = json.dumps(

@@ -1,35 +1,13 @@
-"""Filter the functions of one part, and join all parts into seeds."""
+"""Join the filtered parts of a corpus into seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 
 from selfalign.matching.benchmarks import BenchmarkIndex
 from selfalign.matching.funnels import Funnel, sum_funnels
 from selfalign.matching.near_duplicates import near_duplicates
 from selfalign.records.rows import Function
 from selfalign.seeds.filters import Benchmarks, NearDuplicates
-
-FUNCTION_COLUMNS = {field.name: "int64" if field.type is int else "string" for field in fields(Function)}
-# What a rejected function carries besides: where it was dropped, why, and the evidence or the row kept instead
-REJECTED_COLUMNS = FUNCTION_COLUMNS | {"stage": "string", "reason": "string", "detail": "string"}
-
-
-def _rejected(row: Function, stage: str, reason: str, detail: str = "") -> dict:
-    return row.dump() | {"stage": stage, "reason": reason, "detail": detail}
-
-
-def filter_part(rows: Sequence[Function], filters: Sequence[tuple[str, object]]) -> tuple[list, list[dict], Funnel]:
-    """Run the row filters on one part; return the kept functions, the rejected ones with their reasons, the funnel."""
-    kept, rejected, funnel = list(rows), [], Funnel(len(rows))
-    for name, row_filter in filters:
-        reasons = row_filter(kept)
-        assert len(reasons) == len(kept), name
-        rejected += [
-            _rejected(row, name, reason) for row, reason in zip(kept, reasons, strict=True) if reason is not None
-        ]
-        kept = [row for row, reason in zip(kept, reasons, strict=True) if reason is None]
-        funnel.add(name, len(kept), [reason for reason in reasons if reason is not None])
-    return kept, rejected, funnel
+from selfalign.seeds.part import rejected_row
 
 
 def _exact_duplicates(rows: Sequence[Function]) -> dict[str, tuple[str, str]]:
@@ -84,7 +62,7 @@ def select_seeds(
     rejected: list[dict] = []
     for name, corpus_filter in [("exact_duplicates", None), *filters]:
         drops = _corpus_drops(kept, corpus_filter, index) if corpus_filter else _exact_duplicates(kept)
-        rejected += [_rejected(row, name, *drops[row.id]) for row in kept if row.id in drops]
+        rejected += [rejected_row(row, name, *drops[row.id]) for row in kept if row.id in drops]
         kept = [row for row in kept if row.id not in drops]
         funnel.add(name, len(kept), [reason for reason, _ in drops.values()])
     if not kept:
