@@ -13,7 +13,7 @@ import pytest
 from selfalign.matching.benchmarks import BenchmarkIndex
 from selfalign.records.files import read_json, read_jsonl, write_jsonl, write_table
 from selfalign.records.rows import Concepts, Function, Instruction, Pair, Response, Verdict
-from selfalign.seeds.corpus import FUNCTION_COLUMNS
+from selfalign.seeds.part import FUNCTION_COLUMNS
 from selfalign.selection.candidates import Candidate, load_candidates
 from selfalign.selection.pairs import Settings, select_pairs
 
