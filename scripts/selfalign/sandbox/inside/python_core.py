@@ -381,6 +381,7 @@ class Core:
         for descriptor in (output, control, process):
             poller.register(descriptor, select.POLLIN)
         window = settings["cpu_s"] * settings["wall_factor"]
+        progress = window / settings["progress"]
         deadline, cpu_before, extensions = time.monotonic() + window, 0.0, 0
         check = time.monotonic() + settings["cpu_s"]  # when it may have used its CPU time at the earliest
         running = True
@@ -402,11 +403,7 @@ class Core:
                 check = now + max(settings["cpu_s"] - cpu, 0.005)
                 if cpu >= settings["cpu_s"]:
                     broken = "timeout_cpu"
-                elif (
-                    now >= deadline
-                    and cpu - cpu_before > window / settings["progress"]
-                    and extensions < settings["extensions"]
-                ):
+                elif now >= deadline and cpu - cpu_before > progress and extensions < settings["extensions"]:
                     deadline, cpu_before, extensions = now + window, cpu, extensions + 1  # slow: the machine is busy
                 elif now >= deadline:
                     broken = "timeout_wall"
