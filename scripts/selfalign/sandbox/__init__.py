@@ -1,18 +1,27 @@
 """Run programs that nobody has read, and say of each whether it passed its tests.
 
 `Sandbox(settings, workers).run(programs)` yields one `Verdict` per program, in no order; `verify` does a whole batch
-with resume and progress. Each worker is one bubblewrap around a fork server (`inside`); every program is process 1 of
-its own pid namespace in its own mount namespace. Started by root, a worker first becomes an ordinary user (`launch`).
-`VERDICTS` explains each verdict. Programs run as `__main__` in an empty, writable folder, with the standard library of
-the running interpreter, a fixed environment, hash seed and random seed, and no standard input.
+with resume and progress. Each worker is one bubblewrap around a fork server (`inside.server`); every program is process
+1 of its own pid namespace in its own mount namespace. Started by root, a worker first becomes an ordinary user
+(`launch`). `VERDICTS` explains each verdict. Programs run as `__main__` in an empty, writable folder, with the standard
+library of the running interpreter and the packages that are named (in workers that have them loaded), a fixed
+environment, hash seed and random seed, and no standard input.
+
+Fork, isolation and attestation are done by one of two cores, and each row says by which. `core.c`, built at set-up
+where there is a C compiler (`build`): a pass is what the kernel saw, an exit by the one instruction that the system
+call filter lets leave with that status, which is reached when the program has returned. Else `inside.python_core`: a
+pass carries a token that plain Python cannot reach. The evidence (`inside.evidence`) is the same.
 
 Covered; every line has hostile programs in tests/test_sandbox.py:
 - leaving early: sys.exit, quit, os._exit, in a thread, at exit, in an exception's __str__, by a signal
-- nothing tested: no assertion, tests never called, an assertion true by its form, one jumped over by a trace function
+- nothing tested: no assertion, tests never called, an assertion true by its form
+- assertions of the module jumped over by a trace function; with the C core, any assertion jumped over
 - swallowed failures: caught errors of assert and of unittest's assert methods, unittest and doctest results ignored
 - test styles: unittest cases and pytest-style functions and classes are run if the program does not, doctest counts
 - fake results: printed, written to any descriptor, returned as exit code, from a fork of the program
-- the harness: frames and their namespaces, gc, patched builtins and modules, ctypes, memory files
+- the harness: frames and their namespaces, its functions called or loaded again, gc, patched builtins and modules,
+  ctypes, memory files, libraries that the program wrote, executable memory; with the C core, code objects that no
+  compiler made, unless they come by a module's compiled file
 - resources: CPU, loops in C, ignored signals, sleep, memory, threads, forks, disk, inodes, descriptors, output, core
 - the host: network, files, environment, other processes, signals to them, devices, /proc, /sys, exec, namespaces
 - the next program: files, shared memory, processes and threads left behind
@@ -21,8 +30,10 @@ Not covered:
 - Tests that prove nothing: `assert f(1) == f(1)`, an `__eq__` that is always true, a function under test that reads or
   replaces its tests. A program that wants to pass can also write `assert 1 == 1`.
 - Checks without assertions, such as `if f(1) != 2: raise ValueError`, are no evidence: the verdict is no_tests.
-- Forging a pass from within by a trace function set on the harness's own frames, by crafted bytecode or by native
-  memory tricks. None of these leads out of the sandbox. (The token is out of reach of plain Python, not of these.)
+- Forging a pass by native memory tricks: crafted bytecode in a compiled module file, faults of a package's own C code
+  (numpy can be told to read and write any address). With the Python core also by a trace function set on the harness's
+  frames or by crafted code objects. None of these leads out of the sandbox.
+- Debuggers: setting a frame's line does nothing, and code objects cannot be made by hand.
 - Bugs of the kernel behind system calls that Python needs, and side channels such as timing.
 - Memory of the kernel (pipes, sockets), and with `processes` above 0 the sum over a program's processes: each has
   `memory_mb` and its own CPU time, and the wall time ends them all.
