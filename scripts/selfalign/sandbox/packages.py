@@ -18,9 +18,9 @@ def find_imports(program: Program, packages: Sequence[str]) -> tuple[str, ...]:
 
     Import statements count wherever they stand; where code is made at run time, every mention of a package does.
     """
-    if not packages:
-        return ()
     text = f"{program.code}\n{program.tests}"
+    if not any(name.split(".")[0] in text for name in packages):
+        return ()
     if not DYNAMIC.search(text):
         text = "\n".join(IMPORT.findall(text))
     words = set(re.findall(r"\w+", text))
