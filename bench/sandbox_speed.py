@@ -40,6 +40,7 @@ WARMUPS = 3  # programs for each worker
 METHOD_LIMIT_S = 1800.0  # wall seconds after which a method counts as broken
 PR_SET_CHILD_SUBREAPER = 36
 
+OURS = ("c", "python")
 # Ours, a peer, and how many times our CPU time the peer's has to be at least.
 TARGETS = (
     ("python", "evalplus", 1.3),
@@ -307,6 +308,7 @@ def run_section(section: Section, options: argparse.Namespace) -> dict:
         "rounds": rounds,
         "summary": summarize(rounds),
         "ratios": find_ratios(rounds),
+        "scaling": find_scaling(rounds),
     }
 
 
@@ -331,8 +333,17 @@ def find_ratios(rounds: list[dict[str, dict]]) -> dict[str, dict[str, dict]]:
             for other in sorted(rounds[0])
             if other != own
         }
-        for own in sorted(rounds[0])
-        if own.split(" ")[0] in ("c", "python")
+        for own in OURS
+        if own in rounds[0]
+    }
+
+
+def find_scaling(rounds: list[dict[str, dict]]) -> dict[str, dict]:
+    """Return how many times the programs per second of one worker several workers of a method judge, by round."""
+    return {
+        name: spread([round(found[name]["per_s"] / found[name.split(" ")[0]]["per_s"], 3) for found in rounds])
+        for name in sorted(rounds[0])
+        if " x" in name
     }
 
 
@@ -408,6 +419,9 @@ def draw(section: str, results: dict) -> str:
         cells = [title(name), cell(row["cpu_ms"], ".2f"), cell(row["per_s"], ".0f"), cell(row["accepted"], ".0f")]
         cells += [cell(results["ratios"][own][name], ".2f") if own != name else "1" for own in owns]
         lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        f"\n{title(name)}: {cell(row, '.2f')} times the programs/s of one" for name, row in results["scaling"].items()
+    ]
     lines += [f"\nNot measured: {name}: {reason}" for name, reason in results["unavailable"].items()]
     return "\n".join(lines)
 
@@ -437,16 +451,15 @@ def main() -> None:
         names = [name for name in peers.METHODS if name != "process-packages"]
         sizes = range(2, 2 + min(options.programs, 40))
         numpy = [{"id": str(n), "code": NUMPY_PROGRAM.format(n=n), "tests": ""} for n in sizes]
-        ours = ["c", "python"]
         sections = [
             Section(name="programs", contestants=[(name, 1) for name in names], programs=programs),
             Section(
                 name="numpy",
-                contestants=[(name, 1) for name in (*ours, "process-packages")],
+                contestants=[(name, 1) for name in (*OURS, "process-packages")],
                 programs=numpy,
                 settings={"packages": ["numpy"]},
             ),
-            Section(name="workers", contestants=[(name, n) for name in ours for n in (1, 2)], programs=programs),
+            Section(name="workers", contestants=[(name, n) for name in OURS for n in (1, 2)], programs=programs),
         ]
     results = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -115,6 +115,11 @@ def test_ratios_are_taken_within_a_round():
     assert ratios == {"python": {"fork": {"median": 0.5, "min": 0.4, "max": 1.0}}}
 
 
+def test_scaling_is_taken_within_a_round():
+    rounds = [{"c": {"per_s": one}, "c x2": {"per_s": two}} for one, two in ((100, 190), (50, 100), (200, 300))]
+    assert sandbox_speed.find_scaling(rounds) == {"c x2": {"median": 1.9, "min": 1.5, "max": 2.0}}
+
+
 TARGETS = [
     ({"python": 4.0, "evalplus": 5.2, "fork": 1.7}, {("python", "evalplus"): False, ("python", "fork"): False}),
     ({"python": 4.0, "evalplus": 5.4, "fork": 1.9}, {("python", "evalplus"): True, ("python", "fork"): True}),
