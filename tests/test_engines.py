@@ -184,13 +184,14 @@ def test_sampling_follows_the_distribution(temperature, top_p, expected):
 
 
 WRONG_SETTINGS = [
-    ("{", "not JSON"),
-    ("[]", "expected a JSON object"),
-    ('{"batchsize": 3}', "did you mean 'batch_size'"),
+    ("{", "not valid JSON"),
+    ("[]", "not a JSON object"),
+    ('{"batchsize": 3}', "did you mean batch_size?"),
     ('{"kind": "vlm"}', "it can be transformers, vllm, openai"),
     ('{"dtype": "float8"}', "it can be auto, float32"),
     ('{"threads": 0}', "threads is 0; it must be a whole number of at least 1"),
-    ('{"batch_size": 1.5}', "batch_size is 1.5"),
+    ('{"batch_size": 1.5}', "batch_size is 1.5, which is not a whole number"),
+    ('{"max_model_len": 0}', "max_model_len is 0; it must be a whole number of at least 1"),
     ('{"kind": "openai"}', "needs url"),
     ('{"gpu_memory_utilization": 1.2}', "above 0 and at most 1"),
 ]

@@ -1,14 +1,13 @@
 """The port: what a stage asks of a model and what it gets back, whichever engine runs the model."""
 
 import dataclasses
-import difflib
-import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from selfalign.engines.models import read_model
+from selfalign.records import settings as records_settings
 
 KINDS = ("transformers", "vllm", "openai")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -131,20 +130,20 @@ class EngineSettings:
     def __post_init__(self):
         for name, allowed in (("kind", KINDS), ("dtype", DTYPES)):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"engine: {name} is {getattr(self, name)!r}; it can be {', '.join(allowed)}")
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it can be {', '.join(allowed)}")
         counts = ("batch_size", "threads", "concurrency", "tensor_parallel_size", "kv_cache_gb", "max_model_len")
         for name in counts:
             value = getattr(self, name)
             if name == "max_model_len" and value is None:
                 continue
             if type(value) is not int or value < 1:
-                raise ValueError(f"engine: {name} is {value!r}; it must be a whole number of at least 1")
+                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
         for name, high in (("gpu_memory_utilization", 1.0), ("timeout", float("inf"))):
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 < value <= high:
-                raise ValueError(f"engine: {name} is {value!r}; it must be above 0 and at most {high:g}")
+                raise ValueError(f"{name} is {value!r}; it must be above 0 and at most {high:g}")
         if self.kind == "openai" and not self.url:
-            raise ValueError("engine: kind openai needs url, for example http://localhost:8000/v1")
+            raise ValueError("kind openai needs url, for example http://localhost:8000/v1")
 
     def identity(self) -> dict:
         """Return the settings that completions can depend on, for digests."""
@@ -158,19 +157,7 @@ def load_settings(text: str) -> EngineSettings:
     Raises:
         ValueError: not a JSON object, an unknown key or a wrong value; names the key and what is allowed.
     """
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"engine: not JSON ({error}): {text}") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"engine: expected a JSON object, found {text}")
-    known = [field.name for field in dataclasses.fields(EngineSettings)]
-    for key in data:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-            raise ValueError(f"engine: unknown key {key!r}; {hint}")
-    return EngineSettings(**data)
+    return records_settings.load_settings(EngineSettings, text, "engine")
 
 
 def open_engine(model: str | Path, settings: str | EngineSettings) -> Engine:
