@@ -55,7 +55,8 @@ def test_commands_accept_the_settings(path: Path) -> None:
     """What the schema allows must be what the commands take: rules hand these settings over as JSON."""
     config = load_configuration(read(path), ROOT)
     assert load_engine_settings(json.dumps(config["engine"])).kind == config["engine"]["kind"]
-    assert SandboxSettings.load(config["sandbox"]).cpu_s == config["sandbox"]["cpu_s"]
+    sandbox = load_settings(SandboxSettings, json.dumps(config["sandbox"]), "sandbox settings")
+    assert sandbox.cpu_s == config["sandbox"]["cpu_s"]
     for name, model in trained(config).items():
         settings = load_settings(TrainSettings, json.dumps(model["train"]), name)
         assert settings.learning_rate == model["train"]["learning_rate"]
