@@ -42,12 +42,18 @@ LIBRARIES = {name: name for name in ("numpy", "scipy", "pandas", "autograd", "z3
 LIBRARIES["scikit-learn"] = "sklearn"
 REFUSED = {"z3"}  # it works through ctypes, and that no program in the sandbox may use
 
-# (set, task, first letters of the model's name or "" for all): why the sandbox's verdict is not the recorded one.
+# (set, task, first letters of the model's name or "" for all, our verdict): why it is not the recorded one.
 EXPLAINED = {
-    ("MBPP+ plus", "Mbpp/566", "meta-llama"): "the record errs: a right solution of 0.01 CPU seconds, never run again; "
-    "EvalPlus 0.3.1 alone on a machine passes it on all 113 inputs",
-    ("MBPP+ plus", "Mbpp/255", "starcoder2"): "the record errs: this is the reference solution under other names; it "
-    "needs 7 CPU seconds, and EvalPlus 0.3.1 passes it alone on a machine but times out on a busy one",
+    ("MBPP+ plus", "Mbpp/566", "meta-llama", "passed"): "the record errs: a right solution of 0.01 CPU seconds, never "
+    "run again by the recorder; EvalPlus 0.3.1 alone on a machine passes it on all 113 inputs",
+    ("MBPP+ plus", "Mbpp/255", "starcoder2", "passed"): "the record errs: this is the reference solution under other "
+    "names; it needs 7 CPU seconds, and EvalPlus 0.3.1 passes it alone on a machine but times out on a busy one",
+    ("CanItEdit", "8_vector_lib", "", "swallowed_assertion"): "the test errs: a bare `except` catches the `assert "
+    "False` that stands before it, so it cannot fail; a false assertion of a test is never a pass here",
+    ("CanItEdit", "6_locked_box", "", "swallowed_assertion"): "the test errs: `except Exception` catches the `assert "
+    "False` that stands before it, so it cannot fail; a false assertion of a test is never a pass here",
+    ("CanItEdit", "96_distribution_clustering", "", "exception"): "the sandbox refuses: scipy.stats imports ctypes, "
+    "which no program may use beside the Python core",
 }
 
 
@@ -330,12 +336,12 @@ def canitedit_records(folder: Path, every: int, packages: list[str]) -> tuple[li
 # --- The campaign ---------------------------------------------------------------------------------------------------
 
 
-def explanation(record: Record) -> str | None:
+def explanation(record: Record, verdict: str) -> str | None:
     """Return why the sandbox does not agree with a record, None where nobody knows."""
     reasons = (
         reason
-        for (name, task, model), reason in EXPLAINED.items()
-        if (name, task) == (record.set, record.task) and record.model.startswith(model)
+        for (*place, model, ours), reason in EXPLAINED.items()
+        if place == [record.set, record.task] and record.model.startswith(model) and ours == verdict
     )
     return next(reasons, None)
 
@@ -371,7 +377,7 @@ def compare(records: list[Record], verdicts: dict[str, Verdict]) -> dict:
         if passed == record.recorded:
             count["agree_with_steady"] += 1
         else:
-            disagreements.append(row | {"reason": explanation(record)})
+            disagreements.append(row | {"reason": explanation(record, verdict.verdict)})
     summary = {
         name: dict(count) | {"agreement": count["agree_with_steady"] / max(count["steady"], 1)}
         for name, count in sets.items()
