@@ -180,7 +180,8 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
     share, square = hits / count, Z * Z
     centre = (share + square / (2 * count)) / (1 + square / count)
     half = Z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At the ends the terms cancel, but for rounding.
+    return (centre - half if hits else 0.0), (centre + half if hits < count else 1.0)
 
 
 def count_share(hits: int, count: int) -> dict:
