@@ -40,12 +40,12 @@ LEFT_OUT = ("HumanEval/32", "47_merge_sort", "60_unique_number")
 # Libraries by the names under which CanItEdit lists them, and under which programs import them.
 LIBRARIES = {name: name for name in ("numpy", "scipy", "pandas", "autograd", "z3", "torch", "flask", "vllm")}
 LIBRARIES["scikit-learn"] = "sklearn"
-REFUSED = {"z3"}  # it works through ctypes, and that no program in the sandbox may use
+REFUSED = {"z3"}  # it works through ctypes, which the sandbox refuses
 
 # (set, task, first letters of the model's name or "" for all, our verdict): why it is not the recorded one.
 EXPLAINED = {
-    ("MBPP+ plus", "Mbpp/566", "meta-llama", "passed"): "the record errs: a right solution of 0.01 CPU seconds, never "
-    "run again by the recorder; EvalPlus 0.3.1 alone on a machine passes it on all 113 inputs",
+    ("MBPP+ plus", "Mbpp/566", "meta-llama", "passed"): "the record errs: a right solution of 0.01 CPU seconds, whose "
+    "record was never run again; EvalPlus 0.3.1 alone on a machine passes it on all 113 inputs",
     ("MBPP+ plus", "Mbpp/255", "starcoder2", "passed"): "the record errs: this is the reference solution under other "
     "names; it needs 7 CPU seconds, and EvalPlus 0.3.1 passes it alone on a machine but times out on a busy one",
     ("CanItEdit", "8_vector_lib", "", "swallowed_assertion"): "the test errs: a bare `except` catches the `assert "

@@ -199,7 +199,6 @@ def take_sample(done: int, scratch: Path) -> dict:
         "server_descriptors": max((process.descriptors for process in servers if process.descriptors), default=None),
         "temporary_files": len(os.listdir(scratch)),
         "system_temporary_files": len(os.listdir("/tmp")),
-        "server_pids": sorted(process.pid for process in servers),
     }
 
 
@@ -283,7 +282,7 @@ def soak(options: argparse.Namespace, scratch: Path) -> int:
     summary = {
         key: {"first": samples[0][key], "last": samples[-1][key], "max": max(sample[key] or 0 for sample in samples)}
         for key in samples[0]
-        if key not in ("programs", "server_pids")
+        if key != "programs"
     }
     result = {
         "programs": done,
@@ -294,7 +293,6 @@ def soak(options: argparse.Namespace, scratch: Path) -> int:
         "summary": summary,
         "samples": samples,
         "end": end,
-        "servers_started": len({pid for sample in samples for pid in sample["server_pids"]}),
         "programs_cpu_s": round(cpu_s, 1),
         "wall_s": round(time.monotonic() - start, 1),
     }
