@@ -117,8 +117,7 @@ class TreeClock:
     name = "process tree (getrusage and /proc)"
 
     def __init__(self):
-        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
+        self._adopt(True)
         self.tick_s = 1 / os.sysconf("SC_CLK_TCK")
         self.root = 0
 
@@ -128,7 +127,7 @@ class TreeClock:
 
     def read(self) -> float:
         """Return CPU seconds so far."""
-        self.close()
+        self._wait_for_orphans()
         children: dict[int, list[int]] = {}
         ticks: dict[int, int] = {}
         for name in filter(str.isdigit, os.listdir("/proc")):
@@ -148,7 +147,16 @@ class TreeClock:
         return seconds
 
     def close(self) -> None:
-        """Wait for dead orphans, so that this process is told of their time to the microsecond."""
+        """Leave no dead orphans, and adopt no more."""
+        self._wait_for_orphans()
+        self._adopt(False)
+
+    def _adopt(self, wanted: bool) -> None:
+        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
+
+    def _wait_for_orphans(self) -> None:
+        """Wait for dead orphans, because this process is then told of their time to the microsecond."""
         with contextlib.suppress(ChildProcessError):  # there is no child at all
             while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and found.si_pid != self.root:
                 os.waitpid(found.si_pid, 0)
