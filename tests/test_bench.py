@@ -152,7 +152,7 @@ def test_speed_command(tmp_path):
     """The methods that need no packages judge the same programs; a missing environment is said, not hidden."""
     output = tmp_path / "speed.json"
     methods = ["python", "process", "bwrap", "fork", "evalplus"]
-    done = run("sandbox_speed.py", "--output", output, "--rounds", 2, "--programs", 5, "--peers-python", "none/python",
+    done = run("sandbox_speed.py", "--output", output, "--rounds", 2, "--programs", 20, "--peers-python", "none/python",
                "--methods", *methods)  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(output.read_text())
@@ -162,8 +162,8 @@ def test_speed_command(tmp_path):
     assert [sorted(figures) for figures in section["rounds"]] == [sorted(methods[:-1])] * 2
     for figures in section["rounds"]:
         assert {row["accepted"] for row in figures.values()} == {section["programs"]}
-        # A start of Python costs more than a fork, and a bubblewrap around it more still.
-        assert 0 < figures["fork"]["cpu_ms"] < figures["process"]["cpu_ms"] < figures["bwrap"]["cpu_ms"]
+        # To start Python and import its libraries anew costs several times a fork.
+        assert 0 < figures["fork"]["cpu_ms"] < figures["process"]["cpu_ms"]
     for method in methods[:-1]:
         assert f"| {peers.METHODS[method].title} |" in done.stdout
     assert "target: fork / python >= 0.45: " in done.stdout
