@@ -220,10 +220,8 @@ HOSTILE = {
         ),
         "ctypes": ("exception", "import ctypes\nassert 1 == 1\n"),
         "code that no compiler made": (
-            ("killed", "exception"),
-            "def f(): return 1\n"
-            "g = f.__code__.replace(co_code=b'\\xff' * len(f.__code__.co_code))\n"
-            "f.__code__ = g\nassert 1 == 1\nf()\n",
+            ("passed", "exception"),
+            "def f(): return 1\nf.__code__ = f.__code__.replace(co_name='g')\nassert f() == 1\n",
         ),
         "code read from bytes": (
             ("passed", "exception"),
@@ -411,6 +409,7 @@ CORRECT = {
         "import sys\nseen = []\ndef trace(frame, event, argument):\n    seen.append(event)\n"
         "sys.settrace(trace)\n(lambda: 1)()\nsys.settrace(None)\nassert 'call' in seen\n"
     ),
+    "source compiled in its own process": "x = 1\n" * 20_000 + "def f(): return x\nassert f() == 1\n",
     "standard library": (
         "import sqlite3, decimal, hashlib, csv, zlib, heapq, bisect, statistics, fractions, uuid, logging, textwrap\n"
         "assert sqlite3.connect(':memory:').execute('select 1').fetchone() == (1,)\n"

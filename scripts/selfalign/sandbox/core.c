@@ -313,9 +313,9 @@ __attribute__((noreturn)) static void be_program(PyObject *job, PyObject *prepar
     long top_level;
     isolate(output);
     PyOS_AfterFork_Child();
-    in_program = 1;
     page->started = 1;
     if (job == Py_None && (job = PyObject_CallOneArg(prepare, request)) == NULL) finish_with(take_error(), "syntax");
+    in_program = 1; /* not before: compiling makes code objects */
     PyArg_ParseTuple(job, "OOiilOOO", &code, &namespace, &first, &last, &top_level, &names, &hooks, &run_cases);
     Py_XDECREF(PyObject_CallFunction(set.seed, "i", 0));
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(hooks); i++)
