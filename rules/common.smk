@@ -4,11 +4,13 @@ import os
 import platform
 import re
 import sys
+from glob import glob
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from selfalign.records.files import digest, file_digest
+from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
 from selfalign.workflow.configuration import load_configuration, scores_to_make
 from selfalign.workflow.run_lock import hold_run_lock
@@ -80,17 +82,19 @@ def names(entries):
 
 
 def corpus_source(corpus):
-    """Return the command-line options that name a corpus's source."""
+    """Return a corpus's source as JSON, its paths as they lead from the working directory."""
     source = config["corpora"][corpus]["source"]
-    if source["kind"] == "folder":
-        return ["--folder", resource(source["path"]), "--licence", source["licence"]]
-    return ["--packages", *source["packages"]]
+    if "path" in source:
+        source = source | {"path": resource(source["path"])}
+    if "paths" in source:
+        source = source | {"paths": [path if glob(path, recursive=True) else resource(path) for path in source["paths"]]}
+    return json.dumps(source)
 
 
 def corpus_files(wildcards):
-    """Return the files of a folder corpus, so that an edited file reruns its extraction; installed code has none."""
-    source = config["corpora"][wildcards.corpus]["source"]
-    return sorted(Path(resource(source["path"])).rglob("*.py")) if source["kind"] == "folder" else []
+    """Return the files that a part is read from, so that an edited one reruns its extraction; some sources have none."""
+    parts = config["corpora"][wildcards.corpus]["parts"]
+    return load_source(corpus_source(wildcards.corpus)).files(int(wildcards.part), parts)
 
 
 def of_corpus(pattern, corpus):

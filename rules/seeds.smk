@@ -1,5 +1,5 @@
 # Seeds: source code in, filtered functions out.
-# REQUIRES  installed Python code or a folder (corpora.*.source), results/benchmarks/*.jsonl
+# REQUIRES  source code (corpora.*.source), results/benchmarks/*.jsonl
 # MAKES     results/corpora/{corpus}/functions/{part}.parquet  filtered/{part}.parquet
 #           seeds.parquet  rejected.parquet  funnel.json
 
@@ -23,7 +23,7 @@ rule extract_functions:
         python=PYTHON_VERSION,
         parts=lambda wildcards: config["corpora"][wildcards.corpus]["parts"],
     shell:
-        "python $SCRIPTS/extract_functions.py {params.source:q} --part {wildcards.part} --parts {params.parts} "
+        "python $SCRIPTS/extract_functions.py --source {params.source:q} --part {wildcards.part} --parts {params.parts} "
         "--output {output.functions:q} --stats {output.funnel:q} 2>&1 | tee {log:q}"
 
 

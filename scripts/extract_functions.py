@@ -1,23 +1,26 @@
 """Extract the top-level functions with docstrings of one part of a corpus."""
 
 import argparse
+import resource
 import time
+from collections.abc import Iterator
 
 from selfalign.matching.funnels import Funnel
 from selfalign.records.commands import run_command
 from selfalign.records.files import write_json, write_table
-from selfalign.seeds.extraction import extract_functions
+from selfalign.records.progress import Progress
+from selfalign.records.rows import Function
+from selfalign.seeds.extraction import Extraction, extract_functions
 from selfalign.seeds.part import FUNCTION_COLUMNS
-from selfalign.seeds.sources import list_folder, list_packages
+from selfalign.seeds.sources import load_source
 
 
 def main() -> None:
     """Parse the command line and extract one part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--packages", nargs="+", metavar="NAME", help="installed packages; stdlib is Python's own")
-    source.add_argument("--folder", help="folder of source code; every .py file below it")
-    parser.add_argument("--licence", default="unknown", help="licence of the folder's code")
+    parser.add_argument(
+        "--source", required=True, metavar="JSON", help='the source, such as {"kind": "folder", "path": "code"}'
+    )
     parser.add_argument("--part", type=int, default=0, help="which part, from 0")
     parser.add_argument("--parts", type=int, default=1, help="how many parts")
     parser.add_argument("--label", help="name in progress lines and statistics")
@@ -27,19 +30,28 @@ def main() -> None:
     if not 0 <= options.part < options.parts:
         raise ValueError(f"--part {options.part}: with --parts {options.parts} it must be 0 to {options.parts - 1}")
     start, cpu = time.perf_counter(), time.process_time()
-    files = list_packages(options.packages) if options.packages else list_folder(options.folder, options.licence)
+    source = load_source(options.source).open()
+    units = source.part(options.part, options.parts)
     label = options.label or f"functions {options.part}/{options.parts}"
-    result = extract_functions(files[options.part :: options.parts], label)
-    funnel = Funnel(len(result.functions) + len(result.dropped))
-    funnel.add("extract", len(result.functions), result.dropped)
-    write_table(options.output, [row.dump() for row in result.functions], FUNCTION_COLUMNS)
+    extraction = Extraction()
+
+    def functions() -> Iterator[Function]:
+        progress = Progress(label, len(units), unit=source.unit)
+        for unit in units:
+            yield from extract_functions(source.read(unit), extraction)
+            progress.add()
+
+    write_table(options.output, (row.dump() for row in functions()), FUNCTION_COLUMNS)
+    funnel = Funnel(extraction.kept + extraction.dropped.total())
+    funnel.add("extract", extraction.kept, extraction.dropped.elements())
     stats = {
         "stage": "extract_functions",
         "label": label,
-        "rows": len(result.functions),
+        "rows": extraction.kept,
         "wall_s": round(time.perf_counter() - start, 3),
         "cpu_s": round(time.process_time() - cpu, 3),
-        "files": dict(sorted(result.files.items())),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "files": dict(sorted(extraction.files.items())),
     }
     write_json(options.stats, stats | funnel.dump())
 

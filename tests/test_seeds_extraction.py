@@ -1,30 +1,34 @@
 """Extraction: which functions are found, what they carry, and that no file, however hostile, is fatal."""
 
-import json
-import subprocess
-import sys
-import sysconfig
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import pytest
 
-from selfalign.records.files import read_table
-from selfalign.seeds.extraction import Extraction, decode_source, extract_functions, extract_source
-from selfalign.seeds.sources import SourceFile, list_folder, list_packages
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+from selfalign.records.rows import Function
+from selfalign.seeds.extraction import Extraction, decode_source, extract_functions
+from selfalign.seeds.sources import SourceFile, list_folder
 
 
-def extract(text: str, path: str = "pkg/mod.py") -> Extraction:
+class Result(NamedTuple):
+    functions: list[Function]
+    dropped: Counter
+    files: Counter
+
+
+def extract(text: str, path: str = "pkg/mod.py") -> Result:
+    return extract_all([SourceFile(package="pkg", version="1", licence="MIT", path=path, content=text)])
+
+
+def extract_all(files: Iterable[SourceFile]) -> Result:
+    """Extract some files; every function and every file that is read has to be accounted for."""
+    files = list(files)
     extraction = Extraction()
-    source = SourceFile(package="pkg", version="1", licence="MIT", path=path, file=Path(path))
-    extract_source(text, source, extraction)
-    return extraction
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(SCRIPTS / "extract_functions.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    functions = list(extract_functions(files, extraction))
+    assert extraction.kept == len(functions)
+    assert extraction.files.total() == len(files)
+    return Result(functions, extraction.dropped, extraction.files)
 
 
 DOCSTRINGS = [
@@ -50,7 +54,7 @@ def test_every_spelling_of_a_docstring_is_found(literal, docstring):
 def test_what_is_no_docstring_is_counted(body):
     extraction = extract(f"def f(x):\n    {body}\n")
     assert extraction.functions == []
-    assert extraction.dropped == ["no docstring"]
+    assert extraction.dropped == {"no docstring": 1}
 
 
 def test_only_top_level_functions_with_decorators_lines_and_licence():
@@ -108,7 +112,7 @@ BROKEN = [
 def test_a_broken_function_is_counted_and_the_others_stay(text, reason):
     extraction = extract(GOOD + text)
     assert [row.name for row in extraction.functions] == ["good"]
-    assert extraction.dropped == [reason]
+    assert extraction.dropped == {reason: 1}
 
 
 HOSTILE = {
@@ -117,7 +121,7 @@ HOSTILE = {
     "empty.py": (b"", "read"),
     "huge_line.py": (b"x = [" + b"1," * 20_000 + b"]\ndef f(x):\n    'Doc.'\n    return x\n", "read"),
     "python2.py": (b"def f(x):\n    'Doc.'\n    print 'x'\n", "read"),
-    "syntax.py": (b"def f(x:\n    'Doc.'\n)))\ndef g(x):\n    'Doc.'\n    return x\n", "read, with syntax errors"),
+    "syntax.py": (b"def f(x:\n    'Doc.'\n)))\ndef g(x):\n    'Doc.'\n    return x\n", "read"),
     "not_utf8.py": (b"def f(x):\n    'Doc \xff.'\n    return x\n", "not UTF-8"),
     "not_utf8_first.py": (b"# \xff\xfe\n", "not UTF-8"),
     "not_ascii.py": (b"# coding: ascii\nx = 'a'\n\ny = '\xc3\xa9'\n", "not ascii"),
@@ -135,8 +139,8 @@ def test_hostile_files_are_counted_and_never_fatal(tmp_path):
     (tmp_path / "dangling.py").symlink_to(tmp_path / "nowhere")
     for name, (_, outcome) in HOSTILE.items():
         [source] = [file for file in list_folder(tmp_path, "MIT") if file.path == name]
-        assert dict(extract_functions([source], "test").files) == {outcome: 1}, name
-    extraction = extract_functions(list_folder(tmp_path, "MIT"), "test")
+        assert dict(extract_all([source]).files) == {outcome: 1}, name
+    extraction = extract_all(list_folder(tmp_path, "MIT"))
     assert extraction.files.total() == len(HOSTILE) + 1
     assert extraction.files["cannot be read: No such file or directory"] == 1
     assert [(row.path, row.docstring) for row in extraction.functions] == [
@@ -149,70 +153,3 @@ def test_hostile_files_are_counted_and_never_fatal(tmp_path):
 
 def test_line_endings_become_newlines():
     assert decode_source(b"a = 1\r\nb = 2\rc = 3\n") == "a = 1\nb = 2\nc = 3\n"
-
-
-def test_the_standard_library_is_listed_with_what_is_left_out():
-    files = list_packages(["stdlib", "stdlib"])
-    assert files == sorted(files, key=lambda file: file.path)
-    kept = {file.path: file for file in files if not file.left_out}
-    assert len(kept) > 400
-    assert kept["json/encoder.py"].licence == "PSF-2.0"
-    assert kept["json/encoder.py"].file.is_file()
-    assert not any("test" in path.split("/")[:-1] for path in kept)
-    reasons = {file.left_out for file in files if file.left_out}
-    assert "left out: tests" in reasons
-    library = Path(sysconfig.get_path("stdlib"))
-    for name in ("idlelib", "turtledemo"):  # distributions may ship Python without them
-        assert (f"left out: {name}" in reasons) == (library / name).is_dir()
-    assert not any(path.startswith(("site-packages", "idlelib", "lib2to3")) for path in kept)
-
-
-def test_a_distribution_carries_version_and_licence():
-    files = list_packages(["datasketch"])
-    source = next(file for file in files if file.path == "datasketch/minhash.py")
-    assert (source.package, source.licence) == ("datasketch", "MIT License")
-    assert source.version
-    assert any(row.name == "_fmix" for row in extract_functions([source], "test").functions)
-
-
-def test_parts_are_disjoint_and_together_the_whole(tmp_path):
-    folder = tmp_path / "corpus"
-    for number in range(5):
-        file = folder / f"sub{number % 2}" / f"m{number}.py"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"def f{number}(x):\n    'Doc.'\n    return x\n\n\ndef plain():\n    pass\n")
-    rows = {}
-    for parts in (1, 2):
-        for part in range(parts):
-            output, stats = tmp_path / f"{part}-{parts}.parquet", tmp_path / f"{part}-{parts}.json"
-            options = ["--part", part, "--parts", parts, "--output", output, "--stats", stats]
-            result = run("--folder", folder, "--licence", "MIT", *options)
-            assert result.returncode == 0, result.stderr
-            rows[part, parts] = read_table(output)
-    assert sorted(row["name"] for row in rows[0, 2]) == ["f0", "f3", "f4"]  # sub0/m0, sub0/m4, sub1/m3
-    assert sorted(row["name"] for row in rows[1, 2]) == ["f1", "f2"]
-    assert sorted(rows[0, 2] + rows[1, 2], key=lambda row: row["id"]) == sorted(rows[0, 1], key=lambda row: row["id"])
-    assert rows[0, 1][0]["package"] == "corpus"
-    assert rows[0, 1][0]["version"] == ""
-    stats = json.loads((tmp_path / "0-2.json").read_text())
-    assert stats["rows"] == 3
-    assert stats["files"] == {"read": 3}
-    assert stats["stages"] == [{"stage": "extract", "input": 6, "kept": 3, "dropped": {"no docstring": 3}}]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--folder", "missing"], "error: corpus folder missing: no such folder"),
-        (["--folder", "."], "error: corpus folder .: no .py file in it"),
-        (["--packages", "no-such-package"], "error: package no-such-package: not installed"),
-        (["--folder", ".", "--part", "2", "--parts", "2"], "error: --part 2: with --parts 2 it must be 0 to 1"),
-    ],
-)
-def test_bad_input_is_one_clear_error(tmp_path, monkeypatch, options, message):
-    monkeypatch.chdir(tmp_path)
-    result = run(*options, "--output", "o.parquet", "--stats", "s.json")
-    assert result.returncode == 1
-    assert result.stderr.startswith(message)
-    assert "Traceback" not in result.stderr
-    assert list(tmp_path.iterdir()) == []

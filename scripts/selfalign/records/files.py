@@ -2,10 +2,13 @@
 
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+ROW_GROUP = 10_000  # rows of a Parquet file that are written at once; of functions, 10 to 20 MB
 
 
 def digest(*parts: object) -> str:
@@ -93,8 +96,11 @@ def read_jsonl(path: str | Path) -> Iterator[dict]:
             yield row
 
 
-def write_table(path: str | Path, rows: list[dict], columns: dict[str, str]) -> None:
-    """Write rows as a Parquet file with the named columns (name to pyarrow type name), whole or not at all."""
+def write_table(path: str | Path, rows: Iterable[dict], columns: dict[str, str]) -> None:
+    """Write rows as a Parquet file with the named columns (name to pyarrow type name), whole or not at all.
+
+    The rows may come one after the other: no more than ROW_GROUP of them are in memory at once.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -102,7 +108,10 @@ def write_table(path: str | Path, rows: list[dict], columns: dict[str, str]) -> 
     schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in columns.items()])
     temporary = _temporary(path)
     try:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
+        rows = iter(rows)
+        with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            while group := list(itertools.islice(rows, ROW_GROUP)):
+                writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
         _publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

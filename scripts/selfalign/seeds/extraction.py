@@ -1,6 +1,7 @@
 """Find top-level functions with a docstring in source files. A broken file or function is counted, never fatal."""
 
 import ast
+import inspect
 import io
 import re
 import symtable
@@ -13,13 +14,23 @@ from functools import cache
 from pathlib import PurePosixPath
 
 from selfalign.records.files import digest
-from selfalign.records.progress import Progress
 from selfalign.records.rows import Function
-from selfalign.seeds.sources import SourceFile
+from selfalign.seeds.scanning import Definition, find_definitions, find_docstring, find_imports, long_strings
+from selfalign.seeds.sources import LARGEST_FILE, SourceFile
 
-LARGEST_FILE = 1_000_000  # bytes; what is larger is data (The Stack has the same limit)
-_BLOCKS = {"try_statement", "if_statement", "block", "else_clause", "except_clause", "elif_clause", "finally_clause"}
+_BLOCKS = {
+    "try_statement",
+    "if_statement",
+    "with_statement",
+    "block",
+    "else_clause",
+    "except_clause",
+    "elif_clause",
+    "finally_clause",
+}
 _IMPORTS = {"import_statement", "import_from_statement", "future_import_statement"}
+_ROOTS = frozenset({"src", "purelib", "platlib"})  # folders of packages that are none, in repositories and wheels
+_NOT_PYTHON_3 = (SyntaxError, ValueError, RecursionError, MemoryError)  # what the parser raises, by what is wrong
 
 
 class Unreadable(Exception):
@@ -28,40 +39,57 @@ class Unreadable(Exception):
 
 @dataclass(kw_only=True)
 class Extraction:
-    """What came out of the files of one part.
+    """What became of the files and functions of one part.
 
     Attributes:
         files: Files by outcome.
-        functions: The functions with a docstring, in the order of files and lines.
-        dropped: The reasons of all other top-level functions, one each.
+        dropped: Top-level functions that are no candidates, by reason.
+        kept: Functions with a docstring.
     """
 
     files: Counter[str] = field(default_factory=Counter)
-    functions: list[Function] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    kept: int = 0
 
 
-def decode_source(data: bytes) -> str:
-    """Decode a Python file as Python does: by its byte order mark or PEP 263 comment, else as UTF-8.
+def _newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def decode_source(content: bytes | str) -> str:
+    """Return the text of a Python file with newlines as line ends.
+
+    Bytes are decoded as Python does: by byte order mark or PEP 263 comment, else as UTF-8. Text is decoded already.
 
     Raises:
-        Unreadable: null bytes, an unknown encoding, or bytes that the encoding does not have.
+        Unreadable: too large, null bytes, an unknown encoding, or bytes that the encoding does not have.
     """
-    if len(data) > LARGEST_FILE:
+    if len(content) > LARGEST_FILE:
         raise Unreadable("too large")
-    if b"\0" in data:
+    if isinstance(content, str):
+        if "\0" in content:
+            raise Unreadable("null bytes")
+        try:
+            content.encode()
+        except UnicodeError:
+            raise Unreadable("lone surrogates") from None
+        return _newlines(content.removeprefix("\ufeff"))
+    if b"\0" in content:
         raise Unreadable("null bytes")
+    encoding = "utf-8"
     try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        text = data.decode(encoding)
-        text.encode()  # some encodings decode to lone surrogates
+        if content.startswith(b"\xef\xbb\xbf") or b"coding" in content[:1000]:
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+        text = content.decode(encoding)
+        if encoding != "utf-8":
+            text.encode()  # some encodings decode to lone surrogates
     except SyntaxError as error:
         raise Unreadable("unknown encoding" if "unknown encoding" in str(error) else "not UTF-8") from None
     except LookupError:  # a codec, but not of text: rot13
         raise Unreadable("unknown encoding") from None
     except UnicodeError:
         raise Unreadable("not UTF-8" if encoding.startswith("utf-8") else f"not {encoding}") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return _newlines(text)
 
 
 @cache
@@ -85,46 +113,60 @@ def _starts_with_string(definition) -> bool:
     return False
 
 
-def _import_nodes(node) -> Iterator:
-    """Yield the import statements at the top level of a module, those inside `try` and `if` included."""
-    for child in node.children:
-        if child.type in _IMPORTS:
-            yield child
-        elif child.type in _BLOCKS:
-            yield from _import_nodes(child)
+def _import_nodes(root) -> Iterator:
+    """Yield the import statements at the top level of a module, those inside `try`, `if` and `with` included."""
+    nodes = [root]
+    while nodes:
+        node = nodes.pop()
+        if node.type in _IMPORTS:
+            yield node
+        elif node.type in _BLOCKS or node is root:
+            nodes += reversed(node.children)
+
+
+def _package_of(path: str) -> tuple[str, ...]:
+    """Return the package that a file is in, by its path: `name-1.0/src/name/sub/file.py` is in `name.sub`."""
+    parts = PurePosixPath(path).parts[:-1]
+    above = max((index + 1 for index, part in enumerate(parts) if not part.isidentifier()), default=0)
+    if above < len(parts) and parts[above] in _ROOTS:
+        above += 1
+    return parts[above:]
 
 
 def _absolute_module(node: ast.ImportFrom, path: str) -> str | None:
     """Return the module of a `from` import with leading dots resolved by the file's path; None where it leaves it."""
     if not node.level:
         return node.module
-    parts = PurePosixPath(path).parts[:-1]
+    parts = _package_of(path)
     if node.level > len(parts):
         return None
     return ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
 
 
-def module_imports(statements: Iterable[str], path: str) -> list[tuple[str, str]]:
+def _parse_imports(statements: Sequence[str]) -> list[ast.stmt]:
+    """Parse import statements, all at once where all are Python 3; those that are not are left out."""
+    try:
+        return ast.parse("\n".join(statements)).body
+    except _NOT_PYTHON_3:
+        return [node for statement in statements for node in _parse_imports([statement])] if statements[1:] else []
+
+
+def module_imports(statements: Sequence[str], path: str) -> list[tuple[str, str]]:
     """Return the names that import statements bind, each with the statement that binds it alone.
 
     Star imports are left out: what they bind is not known.
     """
     found: list[tuple[str, str]] = []
-    for statement in statements:
-        try:
-            tree = ast.parse(statement)
-        except (SyntaxError, ValueError):
-            continue
-        for node in tree.body:
-            for alias in getattr(node, "names", ()):
-                name = alias.asname or alias.name.split(".")[0]
-                as_name = f" as {alias.asname}" if alias.asname else ""
-                if isinstance(node, ast.Import):
-                    found.append((name, f"import {alias.name}{as_name}"))
-                elif alias.name != "*":
-                    module = _absolute_module(node, path)
-                    if module:
-                        found.append((name, f"from {module} import {alias.name}{as_name}"))
+    for node in _parse_imports(statements):
+        for alias in getattr(node, "names", ()):
+            name = alias.asname or alias.name.split(".")[0]
+            as_name = f" as {alias.asname}" if alias.asname else ""
+            if isinstance(node, ast.Import):
+                found.append((name, f"import {alias.name}{as_name}"))
+            elif alias.name != "*":
+                module = _absolute_module(node, path)
+                if module:
+                    found.append((name, f"from {module} import {alias.name}{as_name}"))
     return found
 
 
@@ -133,6 +175,7 @@ def global_names(code: str) -> set[str]:
 
     Raises:
         SyntaxError: the code is not Python 3.
+        ValueError, RecursionError, MemoryError: the parser refuses it, as it is nested too deeply.
     """
     names = set()
     tables = [symtable.symtable(code, "function", "exec")]
@@ -145,13 +188,12 @@ def global_names(code: str) -> set[str]:
     return names
 
 
-def used_imports(code: str, imports: Sequence[tuple[str, str]]) -> str:
-    """Return the import statements that a function uses, one per line.
+def used_imports(names: set[str], imports: Sequence[tuple[str, str]]) -> str:
+    """Return the import statements that a function with these global names uses, one per line.
 
     Where a name is bound twice (`try`, `except ImportError`), the first binding counts; `import a.b` and `import a.c`
     bind the same name and are both kept.
     """
-    names = global_names(code)
     lines: list[str] = []
     plain: dict[str, bool] = {}  # name to whether `import a` or `import a.b` bound it
     for name, line in imports:
@@ -165,81 +207,168 @@ def used_imports(code: str, imports: Sequence[tuple[str, str]]) -> str:
     return "\n".join(sorted(lines, key=lambda line: not line.startswith("from __future__ ")))
 
 
-def _docstring(code: str) -> tuple[str, str]:
-    """Return name and docstring of a function.
+def _parsed(code: str) -> tuple[str, str, int]:
+    """Return name and docstring of a function, and the number of its lines.
 
     Raises:
-        SyntaxError: the code is not Python 3, or is nested too deeply for it.
+        SyntaxError, ValueError, RecursionError, MemoryError: the code is not Python 3.
     """
+    definition = ast.parse(code).body[0]
+    return definition.name, ast.get_docstring(definition) or "", definition.end_lineno
+
+
+def _syntax_error(code: str) -> str:
+    """Return why Python 3 does not take a function: it is broken, or tree-sitter reads it, as it reads Python 2."""
+    return "syntax error" if _parser().parse(code.encode()).root_node.has_error else "not Python 3"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A function with a docstring, still without its imports."""
+
+    code: str
+    line: int
+    name: str
+    docstring: str
+    names: set[str]
+
+
+def _without_trailing_comments(code: str) -> str:
+    code = code.rstrip()
+    while (last := code.rfind("\n") + 1) and code[last] == "#":
+        code = code[:last].rstrip()
+    return code
+
+
+def _docstring(text: str, definition: Definition) -> tuple[bool, str | None]:
+    """Return whether a function's body starts with a string, and its docstring; None where only a parser can tell."""
+    found = find_docstring(text, definition.body)
+    if found is None:
+        return False, None
+    prefix, literal = found
+    if not literal:
+        return True, None
+    if "\\" in literal and prefix not in ("r", "R"):
+        value = ast.literal_eval(prefix + literal)
+    else:
+        quotes = 3 if literal.startswith(('"""', "'''")) else 1
+        value = literal[quotes:-quotes]
+    return True, inspect.cleandoc(value)
+
+
+def _read_definition(text: str, definition: Definition, line: int) -> _Found | str:
+    """Return what a definition holds, or the reason why it is no candidate."""
+    if definition.body is None:
+        return "syntax error"
+    code = _without_trailing_comments(text[definition.start : definition.end])
     try:
-        tree = ast.parse(code)
-    except (RecursionError, MemoryError, ValueError):
-        raise SyntaxError("nested too deeply") from None
-    definition = tree.body[0]
-    return definition.name, ast.get_docstring(definition) or ""
+        has_string, docstring = _docstring(text, definition)
+        if not has_string:
+            return "no docstring"
+        name = definition.name
+        names = global_names(code)
+        if name is None or docstring is None:
+            name, docstring, _ = _parsed(code)
+    except _NOT_PYTHON_3:
+        # A line at the left margin may belong to the function all the same, inside brackets: take what Python takes
+        try:
+            longer = text[definition.start : definition.following]
+            name, docstring, lines = _parsed(longer)
+            code = "\n".join(longer.split("\n")[:lines]).rstrip()
+            names = global_names(code)
+        except _NOT_PYTHON_3:
+            return _syntax_error(code)
+    return _Found(code, line, name, docstring, names) if docstring else "no docstring"
 
 
-def extract_source(text: str, source: SourceFile, extraction: Extraction) -> None:
-    """Add the top-level functions of one file to an extraction."""
-    data = text.encode()
-    tree = _parser().parse(data)
-    extraction.files["read, with syntax errors" if tree.root_node.has_error else "read"] += 1
-    imports = None
-    for node in tree.root_node.children:
+def _by_lines(text: str, definitions: Iterable[Definition]) -> Iterator[_Found | str]:
+    line, counted = 0, 0
+    for definition in definitions:
+        line += text.count("\n", counted, definition.start)
+        counted = definition.start
+        yield _read_definition(text, definition, line)
+
+
+def _by_tree(root, data: bytes) -> Iterator[_Found | str]:
+    for node in root.children:
         definition = node.child_by_field_name("definition") if node.type == "decorated_definition" else node
         if definition is None or definition.type != "function_definition":
             continue
         if node.has_error:
-            extraction.dropped.append("syntax error")
+            yield "syntax error"
+        elif not _starts_with_string(definition):
+            yield "no docstring"
+        else:
+            code = data[node.start_byte : node.end_byte].decode().rstrip()
+            try:
+                name, docstring, _ = _parsed(code)
+                names = global_names(code)
+            except _NOT_PYTHON_3:
+                yield "not Python 3"
+                continue
+            found = _Found(code, node.start_point[0] + 1, name, docstring, names)
+            yield found if docstring else "no docstring"
+
+
+def extract_source(text: str, source: SourceFile, extraction: Extraction, *, whole: bool = False) -> Iterator[Function]:
+    """Yield the top-level functions of one file that have a docstring, and count all others.
+
+    Args:
+        text: The file with newlines as line ends.
+        whole: Parse the whole file, as is done otherwise only where its lines leave a doubt.
+    """
+    padded = "\n" + text
+    strings = None if whole else long_strings(padded)
+    definitions = None if strings is None else find_definitions(padded, strings)
+    if definitions is None:
+        data = text.encode()
+        root = _parser().parse(data).root_node
+        extraction.files["read as a whole, with syntax errors" if root.has_error else "read as a whole"] += 1
+        candidates = _by_tree(root, data)
+    else:
+        extraction.files["read"] += 1
+        candidates = _by_lines(padded, definitions)
+    imports = None
+    for found in candidates:
+        if isinstance(found, str):
+            extraction.dropped[found] += 1
             continue
-        if not _starts_with_string(definition):
-            extraction.dropped.append("no docstring")
-            continue
-        code = data[node.start_byte : node.end_byte].decode().rstrip()
         if imports is None:
-            statements = [part.text.decode() for part in _import_nodes(tree.root_node)]
+            if definitions is None:
+                statements = [part.text.decode() for part in _import_nodes(root)]
+            else:
+                statements = find_imports(padded, strings)
             imports = module_imports(statements, source.path)
-        try:
-            name, docstring = _docstring(code)
-            used = used_imports(code, imports)
-        except SyntaxError:
-            extraction.dropped.append("not Python 3")
-            continue
-        if not docstring:
-            extraction.dropped.append("no docstring")
-            continue
-        line = node.start_point[0] + 1
-        extraction.functions.append(
-            Function(
-                id=digest(source.package, source.path, line, code)[:16],
-                code=code,
-                name=name,
-                imports=used,
-                docstring=docstring,
-                package=source.package,
-                version=source.version,
-                path=source.path,
-                line=line,
-                licence=source.licence,
-            )
+        extraction.kept += 1
+        yield Function(
+            id=digest(*source.identity, found.line, found.code)[:16],
+            code=found.code,
+            name=found.name,
+            imports=used_imports(found.names, imports),
+            docstring=found.docstring,
+            package=source.package,
+            version=source.version,
+            path=source.path,
+            line=found.line,
+            licence=source.licence,
         )
 
 
-def extract_functions(files: Sequence[SourceFile], label: str) -> Extraction:
-    """Extract the functions of all files; every file and every top-level function is accounted for."""
-    extraction = Extraction()
-    progress = Progress(label, len(files), unit="files")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes in other people's strings
-        for source in files:
-            if source.left_out:
-                extraction.files[source.left_out] += 1
-            else:
-                try:
-                    extract_source(decode_source(source.file.read_bytes()), source, extraction)
-                except Unreadable as error:
-                    extraction.files[str(error)] += 1
-                except OSError as error:
-                    extraction.files[f"cannot be read: {error.strerror}"] += 1
-            progress.add()
-    return extraction
+def extract_functions(files: Iterable[SourceFile], extraction: Extraction) -> Iterator[Function]:
+    """Yield the functions of all files; every file and every top-level function is accounted for in the extraction."""
+    for source in files:
+        if source.left_out:
+            extraction.files[source.left_out] += 1
+            continue
+        try:
+            text = decode_source(source.read())
+        except Unreadable as error:
+            extraction.files[str(error)] += 1
+            continue
+        except OSError as error:
+            extraction.files[f"cannot be read: {error.strerror}"] += 1
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+            functions = list(extract_source(text, source, extraction))
+        yield from functions

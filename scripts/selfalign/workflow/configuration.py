@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import glob
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,13 @@ import yaml
 
 SCHEMA = "rules/schemas/config.schema.yaml"
 TABLES = ("corpora", "generations", "datasets", "models", "benchmarks")
-SOURCE_KEY = {"python-packages": "packages", "folder": "path"}
+SOURCE_KEYS = {  # kind to the keys that it needs and those that it may have
+    "python-packages": (("packages",), ()),
+    "folder": (("path",), ("licence",)),
+    "archives": (("paths",), ("licence",)),
+    "shards": (("paths",), ("columns", "licence")),
+    "hub": (("dataset", "revision"), ("data_dir", "data_files", "split", "columns", "licence")),
+}
 
 
 def _properties_with_defaults(validator, properties, instance, schema):
@@ -82,14 +89,17 @@ def _references(config: dict, root: Path) -> Iterator[str]:
 
     for name, corpus in config["corpora"].items():
         source = corpus["source"]
-        wanted = SOURCE_KEY[source["kind"]]
-        if wanted not in source:
-            yield f"corpora.{name}.source: kind {source['kind']} needs the key {wanted!r}"
-        for key in set(SOURCE_KEY.values()) - {wanted}:
-            if key in source:
-                yield f"corpora.{name}.source.{key}: not used by kind {source['kind']}"
-        if source["kind"] == "folder" and "path" in source:
+        needed, allowed = SOURCE_KEYS[source["kind"]]
+        for key in needed:
+            if key not in source:
+                yield f"corpora.{name}.source: kind {source['kind']} needs the key {key!r}"
+        for key in sorted(set(source) - {"kind", *needed, *allowed}):
+            yield f"corpora.{name}.source.{key}: not used by kind {source['kind']}"
+        if "path" in source:
             yield from present(source["path"], f"corpora.{name}.source.path")
+        for path in source.get("paths", ()):
+            if not glob.glob(path, recursive=True) and not (root / path).exists():
+                yield f"corpora.{name}.source.paths: {path} does not exist or matches nothing"
     for name, generation in config["generations"].items():
         yield from known("corpora", generation["corpus"], f"generations.{name}.corpus")
         yield from known("models", generation["generator"], f"generations.{name}.generator")
