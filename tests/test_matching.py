@@ -2,12 +2,25 @@
 
 import itertools
 import random
+import re
+from collections import defaultdict
 
+import numpy as np
 import pytest
+from datasketch import MinHash
 
 from selfalign.matching.benchmarks import BenchmarkIndex, load_benchmarks, name_words
 from selfalign.matching.funnels import Funnel, sum_funnels
-from selfalign.matching.near_duplicates import bands, near_duplicates, shingles, similarity
+from selfalign.matching.near_duplicates import (
+    PERMUTATIONS,
+    SHINGLE,
+    Sketches,
+    bands,
+    near_duplicates,
+    shingles,
+    signatures,
+    sketch,
+)
 from selfalign.records.files import write_jsonl
 
 
@@ -218,27 +231,99 @@ def planted() -> dict[str, str]:
     return texts
 
 
+def shingle_set(text: str) -> frozenset[tuple[str, ...]]:
+    found = re.findall(r"\w+", text.lower())
+    return frozenset(tuple(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1)))
+
+
+def similarity(a: frozenset, b: frozenset) -> float:
+    return len(a & b) / len(a | b)
+
+
+def exact_clusters(texts: dict[str, str], threshold: float) -> dict[str, str]:
+    """Return by brute force what near_duplicates approximates: the smallest id that is reachable from each text."""
+    sets = {key: shingle_set(text) for key, text in texts.items()}
+    kept = {key: key for key in texts}
+    pairs = [(a, b) for a, b in itertools.combinations(texts, 2) if similarity(sets[a], sets[b]) >= threshold]
+    for _ in texts:
+        before = dict(kept)
+        for a, b in pairs:
+            kept[a] = kept[b] = min(kept[a], kept[b])
+        if kept == before:
+            break
+    return {key: root for key, root in kept.items() if key != root}
+
+
 @pytest.mark.parametrize("threshold", [0.5, 0.7])
 def test_clusters_are_those_of_exact_similarity_but_for_the_stated_recall(threshold):
     texts = planted()
-    sets = {key: shingles(text) for key, text in texts.items()}
-    kept = {key: key for key in texts}  # brute force: the smallest id that is reachable
-    pairs = [(a, b) for a, b in itertools.combinations(texts, 2) if similarity(sets[a], sets[b]) >= threshold]
-    for _ in texts:
-        for a, b in pairs:
-            kept[a] = kept[b] = min(kept[a], kept[b])
-    expected = {key: root for key, root in kept.items() if key != root}
+    expected = exact_clusters(texts, threshold)
     assert 40 < len(expected) < 200  # of 240 copies some are near, some are not
     found = near_duplicates(texts, threshold)
     assert found.items() <= expected.items()
     assert len(found) >= 0.98 * len(expected)
 
 
+ODD_TEXTS = [
+    "One two three four five six",
+    "one, TWO; three-four (five) six",
+    "naïve café ÉTÉ “quoted” words – with a dash",
+    "NAÏVE CAFÉ été quoted words with a dash",
+    "",
+    "...",
+    "a",
+    "a b c d",
+    "d c b a",
+    "a\0b\0c\0d",
+    "x" * 5000 + " y",
+    "ab ca b cab abc bca a b c",
+    "\udcff lone surrogate",
+    "a b c d e " * 40,
+]
+
+
+def test_hashed_shingles_are_alike_where_the_words_are():
+    hashes, counts = shingles(ODD_TEXTS)
+    assert counts.tolist() == [max(1, len(re.findall(r"\w+", text)) - SHINGLE + 1) for text in ODD_TEXTS]
+    ends = counts.cumsum()
+    sets = [frozenset(hashes[end - count : end].tolist()) for end, count in zip(ends, counts, strict=True)]
+    for (a, left), (b, right) in itertools.combinations(zip(ODD_TEXTS, sets, strict=True), 2):
+        assert similarity(left, right) == similarity(shingle_set(a), shingle_set(b)), (a, b)
+    # What else is in the batch does not matter
+    alone = [shingles([text])[0] for text in ODD_TEXTS]
+    assert np.concatenate(alone).tolist() == hashes.tolist()
+
+
+def test_signatures_are_those_of_datasketch():
+    texts = list(planted().values())[:40]
+    hashes, counts = shingles(texts)
+    ours = signatures(hashes, counts)
+    parts = np.split(hashes, counts.cumsum()[:-1])
+    theirs = MinHash.bulk(([int(value) for value in part] for part in parts), num_perm=PERMUTATIONS, hashfunc=int)
+    assert ours.tolist() == [(minhash.hashvalues & 0xFFFF).tolist() for minhash in theirs]
+
+
+def test_a_bucket_of_many_copies_costs_few_comparisons():
+    copies = [" ".join(words(1, 60)) + f" number {number}" for number in range(500)]
+    sketches = Sketches()
+    sketches.add(sketch(copies))
+    assert set(sketches.clusters(0.5).tolist()) == {0}
+    assert sketches.compared < 5 * len(copies)  # of 124,750 pairs
+
+
 def test_clusters_do_not_depend_on_the_order():
     texts = planted()
     keys = list(texts)
     random.Random(0).shuffle(keys)
-    assert near_duplicates({key: texts[key] for key in keys}, 0.5) == near_duplicates(texts, 0.5)
+    expected = near_duplicates(texts, 0.5)
+    assert near_duplicates({key: texts[key] for key in keys}, 0.5) == expected
+    sketches = Sketches()
+    for start in range(0, len(keys), 7):  # nor on the parts
+        sketches.add(sketch([texts[key] for key in keys[start : start + 7]]))
+    clusters = defaultdict(set)
+    for key, first in zip(keys, sketches.clusters(0.5).tolist(), strict=True):
+        clusters[first].add(key)
+    assert {key: min(keys) for keys in clusters.values() for key in keys if key != min(keys)} == expected
 
 
 def test_short_and_empty_texts():
