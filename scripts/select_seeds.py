@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--rejects", required=True, help="every rejected function, with stage and reason (Parquet)")
     parser.add_argument("--funnel", required=True, help="counts from the first function to the last seed (JSON)")
     options = parser.parse_args()
-    _, corpus_filters = parse_filters(options.filters)
+    corpus_filters = parse_filters(options.filters).corpus
     rows = [row for path in options.kept for row in load_rows(Function, read_table(path), path)]
     funnels = {path: read_json(path) for path in options.funnels}
     index = load_benchmarks(options.benchmarks)

@@ -1,34 +1,56 @@
 """Row filters: what each keeps, its reasons, and the errors of a filter list; the type check with its real tools."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from selfalign.records.files import read_table, write_table
 from selfalign.records.rows import Function
-from selfalign.seeds.filters import BadWords, HasArgument, ReturnsValue, Size, parse_filters
-from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS, filter_part
-from selfalign.seeds.type_check import TypeChecker, find_tool
+from selfalign.seeds.filters import (
+    BadWords,
+    DocstringQuality,
+    HasArgument,
+    InferImports,
+    Licences,
+    ReturnsValue,
+    SandboxImports,
+    Size,
+    parse_filters,
+)
+from selfalign.seeds.import_inference import TABLE
+from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS, Candidate, Drop, filter_part
+from selfalign.seeds.type_check import CHECKERS, InstalledModules, TypeChecker, find_tool
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
-def function(code: str, number: int = 0, imports: str = "") -> Function:
+def function(
+    code: str, number: int = 0, imports: str = "", docstring: str = "Doc.", name: str = "f", licence: str = "MIT"
+) -> Function:
     return Function(
         id=f"{number:016x}",
         code=code,
-        name="f",
+        name=name,
         imports=imports,
-        docstring="Doc.",
+        docstring=docstring,
         package="pkg",
         version="1",
         path="mod.py",
         line=number + 1,
-        licence="MIT",
+        licence=licence,
     )
+
+
+def reason_of(row_filter, row: Function) -> str | None:
+    [outcome] = row_filter([Candidate(row)])
+    assert isinstance(outcome, Drop) or outcome == row
+    return outcome.reason if isinstance(outcome, Drop) else None
 
 
 RETURNS = [
@@ -40,6 +62,10 @@ RETURNS = [
     ("def f(x):\n    yield x", "returns no value"),
     ("def f(x):\n    def g():\n        return 1\n    x.append(g)", "returns no value"),
     ("def f(x):\n    x.sort(key=lambda y: y)", "returns no value"),
+    ("def f(x):\n    try:\n        pass\n    except OSError:\n        return 1", None),
+    ("def f(x):\n    match x:\n        case 1:\n            return 1", None),
+    ("def f(x):\n    print 'x'", "not Python 3"),
+    ("def f(x):\n    return 1\nx = 2", "not Python 3"),
 ]
 ARGUMENTS = [
     ("def f(x): return 1", None),
@@ -61,19 +87,169 @@ WORDS = [
     ("def f(debug, bugs, todo_list):\n    return debug", None),
     ("def f(x):\n    # not your  code\n    return x", None),
     ("def f(x):\n    # your code\n    return x", "bad word: your code"),
+    ("def f(x):\n    # debug or bug_report\n    return x  # Bug!", "bad word: bug"),
+]
+SANDBOX = [
+    # imports, body, reason
+    ("import re", "return re", None),
+    ("import subprocess", "return subprocess", "import: subprocess"),
+    ("from subprocess import run", "return run", "import: subprocess"),
+    ("import subprocess_tee", "return subprocess_tee", None),
+    ("import urllib.parse", "return urllib.parse", None),
+    ("import urllib.request", "return urllib.request", "import: urllib.request"),
+    ("from urllib import request", "return request", "import: urllib.request"),
+    ("from urllib import parse", "return parse", None),
+    ("import google.cloud.storage as s", "return s", "import: google.cloud"),
+    ("", "if x:\n        import socket\n    return x", "import: socket"),
+    ("", "def g():\n        from http import client\n    return g", "import: http.client"),
+    ("", "from . import y\n    return y", "relative import"),
+    ("", "from .y import z\n    return z", "relative import"),
+    ("", "return 'import socket'", None),
 ]
 CASES = [
     *((ReturnsValue(), *case) for case in RETURNS),
     *((HasArgument(), *case) for case in ARGUMENTS),
     *((Size(min_lines=2, max_lines=2, max_characters=60), *case) for case in SIZES),
     *((BadWords(words=("todo", "bug", "your code")), *case) for case in WORDS),
+    (BadWords(words=("bug", "bug report")), "def f(x): return 'bug report'", "bad word: bug"),
     (BadWords(words=()), "def f(x): # todo", None),
 ]
 
 
 @pytest.mark.parametrize(("row_filter", "code", "reason"), CASES)
 def test_a_row_filter_keeps_or_names_a_reason(row_filter, code, reason):
-    assert row_filter([function(code)]) == [reason]
+    assert reason_of(row_filter, function(code)) == reason
+
+
+@pytest.mark.parametrize(("imports", "body", "reason"), SANDBOX)
+def test_imports_that_make_no_sense_in_a_sandbox(imports, body, reason):
+    row = function(f"def f(x):\n    {body}", imports=imports)
+    assert reason_of(SandboxImports(), row) == reason
+    assert reason in (None, "relative import") or reason_of(SandboxImports(modules=("os",)), row) is None
+
+
+LICENCES = [
+    # stated, allowed by the default list
+    ("MIT", True),
+    ("mit", True),
+    ("MIT License", True),
+    ("The MIT License (MIT)", True),
+    ("Apache Software License", True),
+    ("Apache License, Version 2.0", True),
+    ("apache-2.0", True),
+    ("3-Clause BSD License", True),
+    ("BSD-3-Clause", True),
+    ("ISC License (ISCL)", True),
+    ("Python Software Foundation License", True),
+    ("The Unlicense (Unlicense)", True),
+    ("Boost Software License 1.0 (BSL-1.0)", True),
+    ("MIT OR GPL-3.0-only", True),
+    ("MIT AND GPL-3.0-only", False),
+    ("MIT, GPL-2.0", False),
+    ("MIT, Apache-2.0", True),
+    ("(MIT OR GPL-2.0) AND ISC", True),
+    ("(MIT OR GPL-2.0) AND LGPL-3.0", False),
+    ("Apache-2.0 WITH LLVM-exception", True),
+    ("MIT License and Python Software Foundation License", True),
+    ("GNU General Public License v3 or later (GPLv3+)", False),
+    ("MIT License and GNU General Public License v3 or later (GPLv3+)", False),
+    ("BSD-4-Clause", False),
+    ("Apache-1.1", False),
+    ("Other/Proprietary License", False),
+    ("OSI Approved", False),
+    ("unknown", False),
+    ("UNKNOWN", False),
+    ("None", False),
+    ("", False),
+    ("MIT AND unknown", False),
+    ("AND", False),
+    ("MIT MIT)", False),
+]
+
+
+@pytest.mark.parametrize(("stated", "allowed"), LICENCES)
+def test_licences_are_the_same_however_they_are_written(stated, allowed):
+    row = function("def f(x): return x", licence=stated)
+    assert reason_of(Licences(), row) == (None if allowed else f"licence: {stated or 'unknown'}")
+
+
+def test_a_licence_is_allowed_only_by_its_own_list():
+    assert reason_of(Licences(allowed=("GPL-3.0+",)), function("", licence="GPL-3.0-or-later")) is None
+    assert reason_of(Licences(allowed=("GPL-3.0",)), function("", licence="MIT")) == "licence: MIT"
+    assert reason_of(Licences(allowed=()), function("", licence="MIT")) == "licence: MIT"
+    assert reason_of(Licences(allowed=("MIT", "unknown")), function("", licence="")) is None
+
+
+INFERRED = [
+    # body, imports that the function has, imports that are added
+    ("return np.zeros(x)", "", "import numpy as np"),
+    ("return np.zeros(x)", "import mine as np", ""),
+    ("return os.path.join(x)", "import re", "import os"),
+    ("y: Optional[int] = os.getpid()\n    return y", "", "from typing import Optional\nimport os"),
+    ("return datetime.now()", "", "from datetime import datetime"),
+    ("return datetime.datetime.now()", "", "import datetime"),
+    ("return datetime.nothing", "", ""),
+    ("return copy.copy(x)", "", "import copy"),
+    ("return copy(x)", "", ""),
+    ("return os", "", ""),  # a module that is handed on: whose name is this?
+    ("return helper(np.zeros(x))", "", ""),  # it would be no whole function with numpy either
+    ("return [np for np in x]", "", ""),
+    ("np = x\n    return np.zeros", "", ""),
+    ("return f(x - 1)", "", ""),
+    ("return len(x), __name__", "", ""),
+]
+
+
+@pytest.mark.parametrize(("body", "imports", "added"), INFERRED)
+def test_imports_are_inferred_only_where_they_make_a_function_whole(body, imports, added):
+    row = function(f"def f(x):\n    {body}", imports=imports)
+    [outcome] = InferImports()([Candidate(row)])
+    assert outcome.inferred_imports == added
+    assert outcome.imports == "\n".join(filter(None, [imports, added]))
+    assert (outcome.id, outcome.code) == (row.id, row.code)
+
+
+def test_what_an_inferred_import_binds_is_there():
+    for lines in TABLE.values():
+        for line in lines:
+            if line.split()[1].partition(".")[0] in sys.stdlib_module_names:
+                exec(line, {})
+
+
+DOCSTRINGS = [
+    # name, docstring, reason
+    ("merge", "Merge two sorted lists into one.", None),
+    ("merge", "Merge two lists.\n\n>>> merge([1], [2])\n[1, 2]", None),
+    ("merge", ":param a: First list.\n:returns: all items of both lists", None),
+    ("merge", "Args:\n    a: First list of the two.\nReturns:\n    All items of both lists.", None),
+    ("merge", "Merge.", "fewer than 3 words"),
+    ("merge", ">>> merge([1], [2])\n[1, 2]\n>>> merge([], [])\n[]", "only code"),
+    ("merge", "```\nmerge the lists a and b\n```", "only code"),
+    ("merge", "Example::\n\n    call merge with two lists\n", "only code"),
+    ("merge", ":param a: First list of the two\n:param b: Second list of the two", "only parameters"),
+    ("merge", "Parameters\n----------\na : list\n    The first list of the two.", "only parameters"),
+    ("merge", "See https://example.org/docs/merge-two-lists.html", "only a URL"),
+    ("merge_lists", "Merge the lists.", "repeats the signature"),
+    ("merge_lists", "Merges a list with another list.", None),
+    ("getUser", "Get the user by user_id.", "repeats the signature"),
+    ("merge", "Auto-generated by the build, see there.", "boilerplate"),
+    ("merge", "Reads what is auto-generated by the build.", None),
+    ("merge", "_summary_", "boilerplate"),
+    ("merge", "Add docstring here", "boilerplate"),
+    ("merge", "\u5408\u5e76\u4e24\u4e2a\u5217\u8868 merge \u5e76\u8fd4\u56de", "not English: another script"),
+    ("merge", "Devuelve una lista con los elementos de las dos listas.", "not English: Spanish"),
+    ("merge", "Gibt eine Liste mit allen Werten der beiden Listen zur\u00fcck.", "not English: German"),
+    ("merge", "Retourne la liste des \u00e9l\u00e9ments des deux listes pour le tri.", "not English: French"),
+    ("merge", "Solve with the L\u00e9vy\u2013Prokhorov metric \u03c0 of two lists.", None),
+    ("merge", "word " * 11, "more than 10 words"),
+]
+
+
+@pytest.mark.parametrize(("name", "docstring", "reason"), DOCSTRINGS)
+def test_static_rules_for_docstrings(name, docstring, reason):
+    limit = 10 if reason == "more than 10 words" else 400
+    row = function("def f(user_id): return user_id", docstring=docstring, name=name)
+    assert reason_of(DocstringQuality(max_words=limit), row) == (reason and f"docstring: {reason}")
 
 
 TYPES = [
@@ -86,47 +262,84 @@ TYPES = [
     ("def f(x: int):\n    return x.nothing", "", "type error"),
     ("def f(x):\n    return len(5) + x", "", "type error"),
     ("def f(x):\n    return sys.no_such_name", "import sys", "type error"),
-    ("def f(x):\n    return gone.go(x)", "import no_such_module as gone", "type error"),
+    ("def f(x):\n    return no_such_name(x)", "from math import no_such_name", "type error"),
+    ("def f(x):\n    return gone.go(x)", "import no_such_module as gone", "unresolved import"),
+    ("def f(x):\n    return os.gone", "import os.gone", "type error"),
     # No type stubs exist for it, but it is of the standard library
     ("def f(x):\n    return _symtable.symtable(x, 'a', 'exec')", "import _symtable", None),
     ("def f(x: Later) -> Later:\n    return x", "from __future__ import annotations", "undefined name"),
+    ("def f(x: int):\n    return x.nothing  # type: ignore", "", None),
+    # Comments for one checker are for none, so that the verdict is the same with all
+    ("def f(x: int):\n    return x.nothing  # ty: ignore", "", "type error"),
+    ("def f(x: int):\n    return x.nothing  # pyright: ignore", "", "type error"),
 ]
 
 
-def test_the_type_check_finds_planted_errors_and_nothing_else():
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_the_type_check_finds_planted_errors_and_nothing_else(checker):
+    if shutil.which(checker, path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])) is None:
+        pytest.skip(f"{checker} is not in the lock and not installed")
     rows = [function(code, number, imports) for number, (code, imports, _) in enumerate(TYPES)]
-    # Batches are only a matter of speed: the command below runs all in one
-    assert TypeChecker(checker="basedpyright", batch=4, timeout_s=300).check(rows) == [case[2] for case in TYPES]
+    found = TypeChecker(checker=checker, batch=10, timeout_s=300).check(rows)
+    assert [error and error[0] for error in found] == [case[2] for case in TYPES]
+    assert found[1] == ("undefined name", "helper")
+    assert found[9] == ("unresolved import", "no_such_module")
+    assert "nothing" in found[5][1]
 
 
-@pytest.fixture
-def fragile_checker(tmp_path, monkeypatch):
-    """Put a checker first on the path that crashes, hangs or skips a file when a batch holds a given word."""
+def test_the_default_checker_is_installed():
+    [(_, row_filter)] = parse_filters('[{"name": "type_check"}]').rows
+    assert find_tool(row_filter.checker)
+
+
+def test_modules_beside_a_command_are_not_installed():
+    assert list(map(InstalledModules().__contains__, ["json", "pytest", "filter_functions", "no_such_module"])) == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+# What a checker prints about the canary, in its own form
+CANARY_REPORTS = {
+    "ty": '[{"severity": "major", "check_name": "a", "description": "b", "location": {"path": "canary.py"}}]',
+    "pyrefly": '{"errors": [{"severity": "error", "name": "a", "concise_description": "b", "path": "canary.py"}]}',
+    "zuban": "canary.py:2: error: b  [a]",
+    "pyright": '{"generalDiagnostics": [{"severity": "error", "rule": "a", "message": "b", "file": "canary.py"}]}',
+}
+EMPTY_REPORTS = {"ty": "[]", "pyrefly": '{"errors": []}', "zuban": "", "pyright": '{"generalDiagnostics": []}'}
+
+
+@pytest.mark.parametrize("checker", CANARY_REPORTS)
+def test_a_crash_or_a_time_out_of_the_type_checker_loses_no_other_function(checker, tmp_path, monkeypatch):
     tools = Path(find_tool("ruff")).parent
-    checker = tmp_path / "pyright"
-    checker.write_text(
+    fragile = tmp_path / checker
+    fragile.write_text(
         "#!/bin/sh\n"
-        "if grep -q crash program_*; then echo '{' ; exit 2; fi\n"
-        "if grep -q hang program_*; then sleep 100; fi\n"
-        "count=$(grep -L skip program_* | wc -l)\n"
-        'echo "{\\"summary\\": {\\"filesAnalyzed\\": $count}, \\"generalDiagnostics\\": []}"\n'
+        "if grep -q crash program_*; then echo '[{'; exit 2; fi\n"
+        "if grep -q garbage program_*; then echo '[{\"a\": 1}]'; exit 0; fi\n"
+        "if grep -q hang program_*; then sleep 100 & wait; fi\n"
+        f"if grep -q skip program_*; then echo '{EMPTY_REPORTS[checker]}'; exit 0; fi\n"
+        f"echo '{CANARY_REPORTS[checker]}'\n"
     )
-    checker.chmod(0o755)
+    fragile.chmod(0o755)
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
-
-
-def test_a_crash_or_a_time_out_of_the_type_checker_loses_no_other_function(fragile_checker):
-    bodies = ["1", "'crash'", "2", "'skip'", "3", "'hang'"]
-    rows = [function(f"def f(x):\n    return {body}", number) for number, body in enumerate(bodies)]
-    assert TypeChecker(checker="pyright", batch=100, timeout_s=2).check(rows) == [
-        None,
-        "type checker crashed",
-        None,
-        "type checker skipped a function",
-        None,
-        "type checker timed out",
-    ]
+    reasons = {
+        "1": None,
+        "'crash'": "crashed",
+        "2": None,
+        "'skip'": "skipped a function",
+        "3": None,
+        "'hang'": "timed out",
+    }
+    rows = [function(f"def f(x):\n    return {body}", number) for number, body in enumerate(reasons)]
+    rows.append(function("def f(x):\n    return 'garbage'", len(rows)))
+    found = TypeChecker(checker=checker, batch=100, timeout_s=1).check(rows)
+    expected = [reason and (f"type checker {reason}", "") for reason in reasons.values()]
+    garbage = "skipped a function" if checker == "zuban" else "crashed"  # its output is lines
+    assert found == [*expected, (f"type checker {garbage}", "")]
 
 
 def test_a_type_checker_that_is_not_installed_is_a_clear_error(monkeypatch, tmp_path):
@@ -134,7 +347,7 @@ def test_a_type_checker_that_is_not_installed_is_a_clear_error(monkeypatch, tmp_
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match="ruff is not installed; install it with"):
         TypeChecker(checker="basedpyright", batch=1, timeout_s=1).check([function("def f(x): return x")])
-    with pytest.raises(ValueError, match="unknown checker 'mypy'; known are basedpyright, pyright"):
+    with pytest.raises(ValueError, match="unknown checker 'mypy'; known are ty, pyrefly, zuban, pyright, basedpyright"):
         TypeChecker(checker="mypy", batch=1, timeout_s=1)
 
 
@@ -148,6 +361,13 @@ LISTS = [
     ('[{"name": "size", "max_lines": "3"}]', "max_lines is '3', which is not a whole number"),
     ('[{"name": "size"}, {"name": "size"}]', "size is listed twice"),
     ('[{"name": "benchmarks"}, {"name": "size"}]', "size is listed after benchmarks.*list size before it"),
+    (
+        '[{"name": "docstring_judge", "model": "m"}, {"name": "size"}]',
+        "size is listed after docstring_judge, which needs",
+    ),
+    ('[{"name": "docstring_judge"}]', "model"),
+    ('[{"name": "docstring_judge", "model": "m", "threshold": 0}]', "threshold above 0"),
+    ('[{"name": "type_check", "checker": "mypy"}]', "entry 1, type_check: .*unknown checker 'mypy'"),
 ]
 
 
@@ -162,9 +382,12 @@ def test_filters_run_in_the_order_of_the_list_and_the_counts_add_up():
     rows = [function(code, number) for number, code in enumerate(codes)]
     outcomes = {}
     for names in (["returns_value", "has_argument"], ["has_argument", "returns_value"]):
-        row_filters, corpus_filters = parse_filters(json.dumps([{"name": name} for name in [*names, "benchmarks"]]))
-        assert [name for name, _ in corpus_filters] == ["benchmarks"]
-        kept, rejected, funnel = filter_part(rows, row_filters)
+        filters = parse_filters(json.dumps([{"name": name} for name in [*names, "benchmarks"]]))
+        assert [name for name, _ in filters.corpus] == ["benchmarks"]
+        kept, rejected, funnel = filter_part(rows, filters.rows)
+        in_blocks = filter_part(rows, filters.rows, block=3)
+        assert (in_blocks[0], in_blocks[2].dump()) == (kept, funnel.dump())
+        assert sorted(in_blocks[1], key=lambda row: row["id"]) == sorted(rejected, key=lambda row: row["id"])
         assert [row.id for row in kept] == [rows[3].id]
         outcomes[names[0]] = {row["id"]: (row["stage"], row["reason"]) for row in rejected}
         first, second = funnel.dump()["stages"]
@@ -192,6 +415,11 @@ def test_the_command_keeps_every_function_in_one_of_its_two_files(tmp_path):
         row.id: reason for row, (_, _, reason) in zip(rows, TYPES, strict=True) if reason
     }
     assert json.loads(files["funnel.json"].read_text())["stages"] == [
-        {"stage": "returns_value", "input": 11, "kept": 11, "dropped": {}},
-        {"stage": "type_check", "input": 11, "kept": 3, "dropped": {"type error": 4, "undefined name": 4}},
+        {"stage": "returns_value", "input": 16, "kept": 16, "dropped": {}},
+        {
+            "stage": "type_check",
+            "input": 16,
+            "kept": 4,
+            "dropped": {"type error": 7, "undefined name": 4, "unresolved import": 1},
+        },
     ]

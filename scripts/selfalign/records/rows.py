@@ -42,6 +42,7 @@ class Function(Row):
         path: File path inside the package, with forward slashes.
         line: First line of the function in that file, from 1.
         licence: Licence name as the package states it, or "unknown".
+        inferred_imports: Those of the imports that its module does not have: a filter added them for undefined names.
     """
 
     code: str
@@ -53,6 +54,7 @@ class Function(Row):
     path: str
     line: int
     licence: str
+    inferred_imports: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

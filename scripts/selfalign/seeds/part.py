@@ -1,14 +1,70 @@
-"""Filter the functions of one part: each function by itself, in the order of the config's list."""
+"""Filter the functions of one part: each function by itself, in the order of the config's list.
 
-from collections.abc import Sequence
-from dataclasses import fields
+A filter takes candidates and returns one outcome for each: the function to go on with, or a `Drop`. The function is the
+candidate's own, or one with other imports: code and id never change. Candidates come in blocks, and those of one block
+share what was parsed, so memory is bounded by the block and every function is parsed once.
+"""
+
+import ast
+import itertools
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 
 from selfalign.matching.funnels import Funnel
+from selfalign.records.progress import Progress
 from selfalign.records.rows import Function
 
 FUNCTION_COLUMNS = {field.name: "int64" if field.type is int else "string" for field in fields(Function)}
 # What a rejected function carries besides: where it was dropped, why, and the evidence or the row kept instead
 REJECTED_COLUMNS = FUNCTION_COLUMNS | {"stage": "string", "reason": "string", "detail": "string"}
+BLOCK = 5_000  # functions that are parsed and checked together: about 1 GB with their trees and the type checker
+
+
+class Candidate:
+    """A function on its way through the filters, with its syntax tree once one of them asks for it."""
+
+    __slots__ = ("_definition", "function")
+
+    def __init__(self, function: Function, definition: ast.FunctionDef | ast.AsyncFunctionDef | None = None):
+        self.function = function
+        self._definition = definition
+
+    @property
+    def definition(self) -> ast.FunctionDef | ast.AsyncFunctionDef:
+        """The tree of the function's definition.
+
+        Raises:
+            SyntaxError: this Python cannot parse it.
+        """
+        if self._definition is None:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # invalid escapes in other people's strings
+                    [self._definition] = ast.parse(self.function.code).body
+            except (ValueError, RecursionError, MemoryError):
+                raise SyntaxError("null bytes, more than one statement, or nested too deeply") from None
+        return self._definition
+
+    def go_on(self, function: Function) -> "Candidate":
+        """Return the candidate that the next filter sees."""
+        if function is self.function:
+            return self
+        assert (function.id, function.code) == (self.function.id, self.function.code)
+        return Candidate(function, self._definition)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Why a function is dropped: a reason to count by, and what in this function it was."""
+
+    reason: str
+    detail: str = ""
+
+
+Outcomes = list[Function | Drop]
+RowFilter = Callable[[Sequence[Candidate]], Outcomes]
 
 
 def rejected_row(row: Function, stage: str, reason: str, detail: str = "") -> dict:
@@ -16,15 +72,45 @@ def rejected_row(row: Function, stage: str, reason: str, detail: str = "") -> di
     return row.dump() | {"stage": stage, "reason": reason, "detail": detail}
 
 
-def filter_part(rows: Sequence[Function], filters: Sequence[tuple[str, object]]) -> tuple[list, list[dict], Funnel]:
-    """Run the row filters on one part; return the kept functions, the rejected ones with their reasons, the funnel."""
-    kept, rejected, funnel = list(rows), [], Funnel(len(rows))
-    for name, row_filter in filters:
-        reasons = row_filter(kept)
-        assert len(reasons) == len(kept), name
-        rejected += [
-            rejected_row(row, name, reason) for row, reason in zip(kept, reasons, strict=True) if reason is not None
-        ]
-        kept = [row for row, reason in zip(kept, reasons, strict=True) if reason is None]
-        funnel.add(name, len(kept), [reason for reason in reasons if reason is not None])
+def filter_part(
+    rows: Iterable[Function],
+    filters: Sequence[tuple[str, RowFilter]],
+    *,
+    label: str = "filters",
+    total: int = 0,
+    block: int = BLOCK,
+) -> tuple[list[Function], list[dict], Funnel]:
+    """Run the row filters on one part; return the kept functions, the rejected ones with their reasons, the funnel.
+
+    Args:
+        rows: The functions, read as they are needed.
+        filters: Names and filters in their order.
+        label: For progress lines.
+        total: How many functions there are, for progress lines.
+        block: Functions that go through all filters together; their outcomes do not depend on it.
+    """
+    kept: list[Function] = []
+    rejected: list[dict] = []
+    dropped: dict[str, Counter[str]] = {name: Counter() for name, _ in filters}
+    progress = Progress(label, total, unit="functions")
+    rows, count = iter(rows), 0
+    while functions := list(itertools.islice(rows, block)):
+        candidates = [Candidate(function) for function in functions]
+        for name, row_filter in filters:
+            outcomes = row_filter(candidates)
+            assert len(outcomes) == len(candidates), name
+            going_on = []
+            for candidate, outcome in zip(candidates, outcomes, strict=True):
+                if isinstance(outcome, Drop):
+                    dropped[name][outcome.reason] += 1
+                    rejected.append(rejected_row(candidate.function, name, outcome.reason, outcome.detail))
+                else:
+                    going_on.append(candidate.go_on(outcome))
+            candidates = going_on
+        kept += [candidate.function for candidate in candidates]
+        count += len(functions)
+        progress.add(len(functions))
+    funnel = Funnel(count)
+    for name, reasons in dropped.items():
+        funnel.add(name, funnel.rows - reasons.total(), reasons.elements())
     return kept, rejected, funnel

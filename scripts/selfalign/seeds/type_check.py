@@ -1,8 +1,11 @@
 """Type-check many functions in few processes, each function with its imports, on its own.
 
-Undefined names are looked for first, with ruff: that removes most functions at a fraction of the cost. What is left
-goes to the type checker in its standard mode, Pyright's default rules, many functions in one process. A process that
-crashes or runs too long is repeated on halves, so it loses no function but one that fails by itself.
+Three steps, each on what the one before left: undefined names (with ruff) and imports of modules that are not
+installed cost next to nothing and remove most; the rest goes to a type checker, many functions in one process.
+A process that crashes or runs too long is repeated on halves, so it loses no function but one that fails by itself.
+
+Checkers are set to what Pyright calls an error in its standard mode, as far as they can be: bench/README.md holds how
+far their verdicts agree and what they cost.
 """
 
 import json
@@ -13,16 +16,136 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 
-from selfalign.records.progress import Progress
 from selfalign.records.rows import Function
 
-CHECKERS = ("basedpyright", "pyright")  # the same options and output
 UNDEFINED = "F821"
-_UNRESOLVED = re.compile(r'^Import "([^".]+)')
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+# A program with an error that every checker reports: a process that does not report it has checked nothing
+CANARY, CANARY_PROGRAM = "canary.py", "def canary(x: int) -> str:\n    return x.nothing\n"
+# How checkers say that they cannot find a module; "Module `math` has no member" is another thing
+_MISSING_MODULE = re.compile(r"(?:imported module|find module|named|Import) [`\"]([^`\"]+)")
+# Comments that switch off one checker; `type: ignore` is for all of them, and they all follow it
+_OTHERS_COMMENT = re.compile(r"#\s*(?:ty|pyright|pyrefly|zuban|mypy)\s*:")
+_ZUBAN_LINE = re.compile(r"(?P<file>\S+\.py):\d+(?::\d+)?: error: (?P<message>.*?)(?:  \[(?P<rule>[\w-]+)\])?")
+
+
+class CheckFailed(Exception):
+    """The type checker gave no verdict; the message says how."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostic:
+    """One error that a checker reports: the file's name, the rule, and what it says."""
+
+    file: str
+    rule: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checker:
+    """A type checker as a command.
+
+    Attributes:
+        command: Arguments after the program's name.
+        settings: Files to write into the folder that is checked, name to content.
+        environment: Variables that keep it to one core: parts are what runs side by side.
+        exit_codes: Of a run that came to its end.
+        read: Diagnostics of severity "error" in what it prints.
+    """
+
+    command: tuple[str, ...]
+    settings: dict[str, str]
+    environment: dict[str, str]
+    exit_codes: tuple[int, ...]
+    read: Callable[[str], Iterator[Diagnostic]]
+
+
+def _read_pyright(output: str) -> Iterator[Diagnostic]:
+    for item in json.loads(output)["generalDiagnostics"]:
+        if item["severity"] == "error":
+            yield Diagnostic(file=item["file"], rule=item.get("rule", "syntax"), message=item["message"])
+
+
+def _read_ty(output: str) -> Iterator[Diagnostic]:
+    for item in json.loads(output):
+        if item["severity"] not in ("info", "minor"):  # its words for what is less than an error
+            message = item["description"].removeprefix(f"{item['check_name']}: ")
+            yield Diagnostic(file=item["location"]["path"], rule=item["check_name"], message=message)
+
+
+def _read_pyrefly(output: str) -> Iterator[Diagnostic]:
+    for item in json.loads(output)["errors"]:
+        if item["severity"] == "error":
+            yield Diagnostic(file=item["path"], rule=item["name"], message=item["concise_description"])
+
+
+def _read_zuban(output: str) -> Iterator[Diagnostic]:
+    for match in filter(None, map(_ZUBAN_LINE.fullmatch, output.splitlines())):
+        yield Diagnostic(file=match["file"], rule=match["rule"] or "syntax", message=match["message"])
+
+
+# The same verdict wherever the check runs: the platform is said, too
+_PYRIGHT = Checker(
+    command=("--outputjson", "--level", "error", "--pythonpath", sys.executable, "-p", "."),
+    settings={
+        "pyrightconfig.json": json.dumps(
+            {
+                "include": ["."],
+                "typeCheckingMode": "standard",
+                "pythonVersion": VERSION,
+                "pythonPlatform": "Linux",
+            }
+        )
+    },
+    environment={},
+    exit_codes=(0, 1),
+    read=_read_pyright,
+)
+CHECKERS = {
+    "ty": Checker(
+        command=(
+            *("check", "--python", sys.executable, "--python-version", VERSION, "--python-platform", "linux"),
+            # Less than errors by default; Pyright's standard mode drops nearly all functions that have one of the first
+            # three, and a function that declares a global of its module is not whole without it
+            *("--error", "possibly-unresolved-reference", "--error", "possibly-missing-submodule"),
+            *("--error", "single-overload", "--error", "unresolved-global"),
+            *("--output-format", "gitlab", "--no-progress", "--no-respect-ignore-files", "--exit-zero", "."),
+        ),
+        settings={"ty.toml": ""},  # else it looks for settings in the folders above
+        environment={"TY_MAX_PARALLELISM": "1"},
+        exit_codes=(0,),
+        read=_read_ty,
+    ),
+    "pyrefly": Checker(
+        command=(
+            *("check", "--python-interpreter-path", sys.executable, "--python-version", VERSION),
+            *("--python-platform", "linux", "--threads", "1", "--output-format", "json"),
+            *("--summary=none", "--progress-bar=no"),
+        ),
+        settings={"pyrefly.toml": ""},
+        environment={},
+        exit_codes=(0, 1),
+        read=_read_pyrefly,
+    ),
+    "zuban": Checker(
+        command=(
+            *("check", "--python-executable", sys.executable, "--python-version", VERSION),
+            *("--platform", "linux", "."),
+        ),
+        settings={"mypy.ini": "[mypy]\n"},
+        environment={"RAYON_NUM_THREADS": "1"},
+        exit_codes=(0, 1),
+        read=_read_zuban,
+    ),
+    "pyright": _PYRIGHT,
+    "basedpyright": _PYRIGHT,
+}
 
 
 def find_tool(name: str) -> str:
@@ -36,21 +159,56 @@ def find_tool(name: str) -> str:
     if found is None:
         raise ValueError(
             f"type check: {name} is not installed; install it with `{sys.executable} -m pip install {name}`, "
-            "or remove type_check from the filters"
+            "choose another checker, or remove type_check from the filters"
         )
     return found
 
 
-def _program(row: Function) -> str:
-    return f"{row.imports}\n\n\n{row.code}\n" if row.imports else f"{row.code}\n"
+def undefined_names(rows: Sequence[Function]) -> dict[int, str]:
+    """Return the undefined names of the functions that have some, by the function's place; or the syntax error."""
+    found: dict[int, list[str]] = {}
+    with tempfile.TemporaryDirectory(prefix="selfalign-") as folder:
+        _write_programs(folder, rows, range(len(rows)))
+        command = [find_tool("ruff"), "check", "--isolated", "--no-cache", "--ignore-noqa", "--select", UNDEFINED]
+        options = ["--target-version", f"py3{sys.version_info.minor}", "--output-format", "json", "--exit-zero", "."]
+        environment = os.environ | {"RAYON_NUM_THREADS": "1"}
+        result = subprocess.run(
+            [*command, *options], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        if result.returncode != 0:
+            raise RuntimeError(f"ruff ended with {result.returncode}: {result.stderr.strip()[-500:]}")
+        for item in json.loads(result.stdout):
+            names = found.setdefault(_number(item["filename"]), [])
+            names.append(item["message"].removeprefix("Undefined name ").strip("`"))
+    return {number: ", ".join(sorted(set(names))) for number, names in found.items()}
+
+
+class InstalledModules:
+    """Tells whether top-level modules can be imported here, without importing them."""
+
+    def __init__(self):
+        # A command's own folder comes first on the path, and is nobody's library
+        own = Path(__file__).resolve().parents[2]
+        self._path = [entry for entry in sys.path if entry and Path(entry).resolve() != own]
+        self._known = dict.fromkeys(sys.stdlib_module_names, True)
+
+    def __contains__(self, name: str) -> bool:
+        if name not in self._known:
+            self._known[name] = PathFinder.find_spec(name, self._path) is not None
+        return self._known[name]
+
+    def missing(self, imports: str) -> list[str]:
+        """Return the modules of import statements, one per line, that are not here."""
+        modules = [line.split()[1].partition(".")[0] for line in imports.splitlines()]
+        return sorted({module for module in modules if module not in self})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TypeChecker:
-    """Find the functions in which a type checker reports no error.
+    """Run a type checker on functions.
 
     Attributes:
-        checker: "basedpyright" or "pyright".
+        checker: One of `CHECKERS`.
         batch: Functions for one process.
         timeout_s: Wall seconds for one process; then its functions are tried in two halves.
     """
@@ -65,112 +223,97 @@ class TypeChecker:
         if self.batch < 1 or self.timeout_s < 1:
             raise ValueError("type check: batch and timeout_s must be at least 1")
 
-    def check(self, rows: Sequence[Function]) -> list[str | None]:
-        """Return for each function None, or the reason why it is dropped."""
-        ruff, checker = find_tool("ruff"), find_tool(self.checker)
-        reasons: list[str | None] = [None] * len(rows)
-        for start in range(0, len(rows), self.batch):
-            numbers = range(start, min(start + self.batch, len(rows)))
-            for number in self._undefined(ruff, rows, numbers):
-                reasons[number] = "undefined name"
-        rest = [number for number, reason in enumerate(reasons) if reason is None]
-        progress = Progress(f"type check with {self.checker}", len(rest), unit="functions")
-        for start in range(0, len(rest), self.batch):
-            batch = rest[start : start + self.batch]
-            for number, reason in self._check_batch(checker, rows, batch).items():
-                reasons[number] = reason
-            progress.add(len(batch))
-        return reasons
+    def check(self, rows: Sequence[Function]) -> list[tuple[str, str] | None]:
+        """Return for each function None, or the reason why it is dropped and what was found.
 
-    def _undefined(self, ruff: str, rows: Sequence[Function], numbers: Iterable[int]) -> set[int]:
-        """Return the numbers of the functions with an undefined name or a syntax that ruff refuses."""
+        Raises:
+            ValueError: ruff or the checker is not installed.
+        """
+        found: dict[int, tuple[str, str]] = {
+            number: ("undefined name", names) for number, names in undefined_names(rows).items()
+        }
+        installed = InstalledModules()
+        for number, row in enumerate(rows):
+            missing = installed.missing(row.imports) if number not in found else []
+            if missing:
+                found[number] = ("unresolved import", ", ".join(missing))
+        found |= self.type_errors(rows, [number for number in range(len(rows)) if number not in found])
+        return [found.get(number) for number in range(len(rows))]
+
+    def type_errors(self, rows: Sequence[Function], numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Return reason and first error of those of the numbered functions in which the checker finds any."""
+        program = find_tool(self.checker)
+        found: dict[int, tuple[str, str]] = {}
+        waiting = [numbers[start : start + self.batch] for start in range(0, len(numbers), self.batch)]
+        while waiting:
+            batch = waiting.pop()
+            try:
+                found |= self._run(program, rows, batch)
+            except CheckFailed as error:
+                if len(batch) == 1:
+                    found[batch[0]] = (f"type checker {error}", "")
+                else:
+                    print(f"type checker {error} on {len(batch):,} functions; trying halves", file=sys.stderr)
+                    middle = len(batch) // 2
+                    waiting += [batch[middle:], batch[:middle]]
+        return found
+
+    def _run(self, program: str, rows: Sequence[Function], numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
+        checker = CHECKERS[self.checker]
         with tempfile.TemporaryDirectory(prefix="selfalign-") as folder:
             _write_programs(folder, rows, numbers)
-            command = [ruff, "check", "--isolated", "--no-cache", "--ignore-noqa", "--select", UNDEFINED]
-            version = f"py3{sys.version_info.minor}"
-            result = subprocess.run(
-                [*command, "--target-version", version, "--output-format", "json", "--exit-zero", "."],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if result.returncode != 0:
-                raise RuntimeError(f"ruff ended with {result.returncode}: {result.stderr.strip()[-500:]}")
-            return {_number(item["filename"]) for item in json.loads(result.stdout)}
+            for name, text in {CANARY: CANARY_PROGRAM, **checker.settings}.items():
+                Path(folder, name).write_text(text)
+            output = self._output([program, *checker.command], folder, checker)
+            try:
+                diagnostics = list(checker.read(output))
+            except (ValueError, LookupError, TypeError):  # no report, or not one of this checker
+                raise CheckFailed("crashed") from None
+        if not any(Path(item.file).name == CANARY for item in diagnostics):
+            raise CheckFailed("skipped a function")
+        found: dict[int, tuple[str, str]] = {}
+        for item in diagnostics:
+            if Path(item.file).name != CANARY and not _is_stdlib_import(item):
+                found.setdefault(_number(item.file), ("type error", f"{item.rule}: {item.message}"))
+        return found
 
-    def _check_batch(self, checker: str, rows: Sequence[Function], numbers: Sequence[int]) -> dict[int, str]:
-        """Return the functions with an error, by number; a failed process is repeated on halves."""
-        try:
-            return self._run(checker, rows, numbers)
-        except _Failed as error:
-            if len(numbers) <= 1:
-                return dict.fromkeys(numbers, f"type checker {error}")
-            print(f"type checker {error} on {len(numbers):,} functions; trying halves", file=sys.stderr, flush=True)
-            middle = len(numbers) // 2
-            left = self._check_batch(checker, rows, numbers[:middle])
-            return left | self._check_batch(checker, rows, numbers[middle:])
-
-    def _run(self, checker: str, rows: Sequence[Function], numbers: Sequence[int]) -> dict[int, str]:
-        with tempfile.TemporaryDirectory(prefix="selfalign-") as folder:
-            _write_programs(folder, rows, numbers)
-            settings = {
-                "include": ["."],
-                "typeCheckingMode": "standard",
-                "pythonVersion": f"{sys.version_info.major}.{sys.version_info.minor}",
-                "pythonPlatform": "Linux",  # the same verdict wherever the check runs
-            }
-            Path(folder, "pyrightconfig.json").write_text(json.dumps(settings))
-            command = [checker, "--outputjson", "--level", "error", "--pythonpath", sys.executable, "-p", folder]
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,  # the launcher starts node: a time-out must end both
-            )
+    def _output(self, command: list[str], folder: str, checker: Checker) -> str:
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env=os.environ | checker.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            start_new_session=True,  # a launcher may start node: a time-out must end both
+        ) as process:
             try:
                 output, _ = process.communicate(timeout=self.timeout_s)
             except subprocess.TimeoutExpired:
-                raise _Failed("timed out") from None
+                raise CheckFailed("timed out") from None
             finally:
-                _end_group(process)
-            if process.returncode not in (0, 1):  # 1: it found errors
-                raise _Failed("crashed")
-            try:
-                report = json.loads(output)
-            except json.JSONDecodeError:
-                raise _Failed("crashed") from None
-            if report["summary"]["filesAnalyzed"] != len(numbers):
-                raise _Failed("skipped a function")
-            return {
-                _number(item["file"]): "type error"
-                for item in report["generalDiagnostics"]
-                if item["severity"] == "error" and not _is_stdlib_import(item)
-            }
+                if process.poll() is None:
+                    os.killpg(process.pid, 9)
+        if process.returncode not in checker.exit_codes:
+            raise CheckFailed("crashed")
+        return output
 
 
-class _Failed(Exception):
-    """The type checker gave no verdict; the message says how."""
-
-
-def _end_group(process: subprocess.Popen) -> None:
-    """End a process with all that it started, and reap it."""
-    if process.poll() is None:
-        os.killpg(process.pid, 9)
-    process.communicate()
-
-
-def _is_stdlib_import(item: dict) -> bool:
+def _is_stdlib_import(item: Diagnostic) -> bool:
     """Return whether a diagnostic is about a compiled module of the standard library that has no type stubs."""
-    match = _UNRESOLVED.match(item["message"]) if item.get("rule") == "reportMissingImports" else None
+    match = _MISSING_MODULE.search(item.message)
     return match is not None and match[1] in sys.stdlib_module_names
+
+
+def program_text(row: Function) -> str:
+    """Return a function with its imports as a program of its own, without comments that only one checker follows."""
+    code = _OTHERS_COMMENT.sub("#", row.code)
+    return f"{row.imports}\n\n\n{code}\n" if row.imports else f"{code}\n"
 
 
 def _write_programs(folder: str, rows: Sequence[Function], numbers: Iterable[int]) -> None:
     for number in numbers:
-        Path(folder, f"program_{number:07}.py").write_text(_program(rows[number]), encoding="utf-8")
+        Path(folder, f"program_{number:07}.py").write_text(program_text(rows[number]), encoding="utf-8")
 
 
 def _number(path: str) -> int:
