@@ -33,6 +33,8 @@ ORIGINAL_IMPORTS = ("datasets", "transformers.hf_argparser", "openai", "tenacity
 # What Python programs often import: a fork server has it loaded.
 PRELOADED = ("collections", "dataclasses", "functools", "itertools", "math", "random", "re", "string", "typing")
 
+ACCEPTED = ("pass", "passed")  # a peer's word and ours
+
 Verdicts = Iterator[tuple[str, str, str]]  # id, verdict, detail
 
 

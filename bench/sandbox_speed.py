@@ -236,6 +236,21 @@ def choose(programs: list[dict], count: int) -> tuple[list[dict], dict[str, int]
     return [program for program in spread if program["id"] in fit], dict(left)
 
 
+def keep_accepted(programs: list[dict], methods: list[str], peers_python: str) -> tuple[list[dict], dict[str, int]]:
+    """Leave out programs that a method rejects, so that all do the same work; return the others and how many each did.
+
+    A method that cannot run here rejects none.
+    """
+    rejected: dict[str, set[str]] = {}
+    for method in methods:
+        with contextlib.suppress(peers.PeerFailed):  # said when it is measured
+            verdicts = peers.judge(method, programs, peers_python=peers_python, limit_s=METHOD_LIMIT_S)
+            rejected[method] = {name for name, verdict, _ in verdicts if verdict not in peers.ACCEPTED}
+    out = set().union(*rejected.values())
+    counts = {f"rejected by {peers.METHODS[name].title}": len(names) for name, names in rejected.items() if names}
+    return [program for program in programs if program["id"] not in out], counts
+
+
 # --- Measurements -----------------------------------------------------------------------------------------------
 
 
@@ -285,7 +300,7 @@ def measure(method: str, workers: int, section: Section, options: argparse.Names
     return {
         "cpu_ms": round((cpu_after - cpu_before) * 1000 / count, 3),
         "per_s": round(count / (wall_after - wall_before), 1),
-        "accepted": sum(verdict in ("pass", "passed") for _, verdict, _ in verdicts),
+        "accepted": sum(verdict in peers.ACCEPTED for _, verdict, _ in verdicts),
     }
 
 
@@ -451,16 +466,18 @@ def main() -> None:
     clock.close()
     kind, all_programs = read_programs(os.environ.get("SELFALIGN_BENCHDATA"))
     programs, left = choose(all_programs, options.programs)
+    methods = options.methods or [name for name in peers.METHODS if name != "process-packages"]
+    programs, rejected = keep_accepted(programs, methods, options.peers_python)
+    left |= rejected
     if not programs:
         raise ValueError(f"{kind}: no program passes in the sandbox ({left}); run scripts/check_sandbox.py")
     if options.methods:
-        sections = [Section(name="programs", contestants=[(name, 1) for name in options.methods], programs=programs)]
+        sections = [Section(name="programs", contestants=[(name, 1) for name in methods], programs=programs)]
     else:
-        names = [name for name in peers.METHODS if name != "process-packages"]
         sizes = range(2, 2 + min(options.programs, 40))
         numpy = [{"id": str(n), "code": NUMPY_PROGRAM.format(n=n), "tests": ""} for n in sizes]
         sections = [
-            Section(name="programs", contestants=[(name, 1) for name in names], programs=programs),
+            Section(name="programs", contestants=[(name, 1) for name in methods], programs=programs),
             Section(
                 name="numpy",
                 contestants=[(name, 1) for name in (*OURS, "process-packages")],

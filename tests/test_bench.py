@@ -148,6 +148,21 @@ def test_choose_leaves_out_what_would_mislead():
     assert left == {"assertion": 1, "over 0.2 s": 1}
 
 
+def test_what_one_method_rejects_no_method_is_measured_on():
+    """A class whose instances pickle by name passes as __main__, and not where the bare fork executes it."""
+    programs = [
+        {"id": "both", "code": "x = 1\n", "tests": "assert x == 1\n"},
+        {
+            "id": "one",
+            "code": "import pickle\nclass A: pass\n",
+            "tests": "assert type(pickle.loads(pickle.dumps(A()))) is A\n",
+        },
+    ]
+    kept, counts = sandbox_speed.keep_accepted(programs, ["python", "fork", "evalplus"], "none/python")
+    assert kept == programs[:1]
+    assert counts == {f"rejected by {peers.METHODS['fork'].title}": 1}
+
+
 def test_speed_command(tmp_path):
     """The methods that need no packages judge the same programs; a missing environment is said, not hidden."""
     output = tmp_path / "speed.json"
@@ -194,7 +209,7 @@ PROGRAMS = [
 def test_methods_tell_right_from_wrong(method):
     """Every method that runs here judges for real, and a program's output is no answer."""
     verdicts = peers.judge(method, PROGRAMS, peers_python="none", limit_s=60)
-    passed = {name for name, verdict, _ in verdicts if verdict in ("pass", "passed")}
+    passed = {name for name, verdict, _ in verdicts if verdict in peers.ACCEPTED}
     assert len(verdicts) == len(PROGRAMS)
     assert passed == {"joined", "apart", "noise"}
 
