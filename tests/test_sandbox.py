@@ -4,6 +4,7 @@ import ctypes
 import errno
 import multiprocessing
 import os
+import shutil
 import struct
 
 import pytest
@@ -554,3 +555,11 @@ def test_system_call_filter(processes):
     assert found.pop("clone3") == "ENOSYS"
     assert len(found) > 30
     assert set(found.values()) == {"EPERM"}
+
+
+def test_bubblewrap_in_a_private_place(monkeypatch, tmp_path):
+    """Root gives up what it may read before bubblewrap starts, and hides /tmp: the program must be there still."""
+    shutil.copy(shutil.which("bwrap"), tmp_path / "bwrap")
+    tmp_path.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert judge("assert 1 == 1\n").verdict == "passed"

@@ -445,12 +445,12 @@ static PyObject *run(PyObject *self, PyObject *arguments) {
     page->message[sizeof page->message - 1] = 0;
     /* What contradicts itself was written by somebody else: then nothing on the page counts. */
     const int attested = ATTESTED(status) && *page->verdict && passed == (strcmp(page->verdict, "passed") == 0 && !page->false_assertion && !page->failed_case);
-    return Py_BuildValue("{s:s,s:i,s:i,s:s,s:y,s:y,s:i,s:i,s:i,s:l,s:i,s:d,s:d,s:d,s:i}", "broken", broken, "started",
+    return Py_BuildValue("{s:s,s:i,s:i,s:s,s:y,s:y,s:i,s:i,s:i,s:l,s:i,s:d,s:d,s:d,s:l,s:l}", "broken", broken, "started",
                          page->started, "attested", attested, "verdict", attested ? page->verdict : "", "kind",
                          page->kind, "message", page->message, "line", page->line, "false_assertion",
                          page->false_assertion, "failed_case", page->failed_case, "assertions", page->assertions,
                          "status", status, "cpu_s", cpu, "wall_s", seconds(CLOCK_MONOTONIC) - start, "max_rss_mb",
-                         usage.ru_maxrss / 1024.0, "starved", usage.ru_nivcsw > usage.ru_nvcsw);
+                         usage.ru_maxrss / 1024.0, "waits", usage.ru_nvcsw, "preemptions", usage.ru_nivcsw);
 }
 
 static int stay(PyObject *frame, PyObject *line, void *unused) { return 0; }

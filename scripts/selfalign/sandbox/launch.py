@@ -73,7 +73,7 @@ def main() -> None:
     """Read {"bwrap", "binds": [[source, target]], "options": [...], "command": [...]} and run it."""
     job = json.loads(sys.argv[1])
     libc = ctypes.CDLL(None, use_errno=True)
-    sources = [source for source, _ in job["binds"]]
+    sources = [job["bwrap"], *(source for source, _ in job["binds"])]
     if os.geteuid() == 0:
         try:
             sources = stage(libc, sources)
@@ -83,11 +83,12 @@ def main() -> None:
     # The same addresses in every worker, so that id() and what depends on it do not differ. Where a container's
     # filter refuses the call, programs run all the same.
     libc.personality(ADDR_NO_RANDOMIZE)
+    bwrap, *sources = sources
     binds = []
     for source, (_, target) in zip(sources, job["binds"], strict=True):
         binds += ["--ro-bind", source, target]
     os.chdir("/")
-    os.execve(job["bwrap"], [job["bwrap"], *binds, *job["options"], "--", *job["command"]], {})
+    os.execve(bwrap, [bwrap, *binds, *job["options"], "--", *job["command"]], {})
 
 
 if __name__ == "__main__":

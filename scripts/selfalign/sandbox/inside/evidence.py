@@ -13,6 +13,7 @@ import sys
 import types
 import typing
 import warnings
+from collections.abc import Iterator
 
 NAME = "/program.py"
 WORK = "/tmp/work"
@@ -41,13 +42,12 @@ class Recorders:
 
 
 class Job(typing.NamedTuple):
-    """A compiled program. `first` and `last` are the lines of its last statement, `top_level` the number of its
+    """A compiled program. `last_lines` are the lines where an exit leaves nothing undone, `top_level` the number of its
     assertions that every whole run executes, `hooks` what to call before it, `run_cases` what runs unittest's cases."""
 
     code: types.CodeType
     namespace: dict
-    first: int
-    last: int
+    last_lines: frozenset[int]
     top_level: int
     uncalled: tuple[str, ...]
     hooks: tuple[typing.Callable, ...]
@@ -60,10 +60,12 @@ def is_vacuous(test: ast.expr) -> bool:
         case ast.Constant():
             return bool(test.value)
         case ast.Tuple() | ast.List() | ast.Set():
-            return bool(test.elts)
+            return any(not isinstance(element, ast.Starred) for element in test.elts)
         case ast.Dict():
-            return bool(test.keys)
-        case ast.Lambda() | ast.JoinedStr():
+            return any(key is not None for key in test.keys)
+        case ast.JoinedStr():
+            return any(isinstance(part, ast.Constant) for part in test.values)
+        case ast.Lambda():
             return True
     return False
 
@@ -74,21 +76,53 @@ def is_test_name(name: str) -> bool:
     return name.startswith(("test", "check")) or name.endswith(("test", "tests")) or name in ("main", "run")
 
 
-def instrument(tree: ast.Module, tests_line: int | None) -> int:
+def find_last_lines(body: list[ast.stmt]) -> Iterator[int]:
+    """Yield the lines of what a block does last: `unittest.main()`, a call of `main`, `sys.exit` in its last branch.
+
+    What follows `unittest.main()` never runs. Loops have no last line, they may go on, and assertions have none.
+    """
+    blocks = [body]
+    while blocks:
+        body = blocks.pop()
+        if not body:
+            continue
+        for node in body[:-1]:
+            match node:
+                case ast.Expr(ast.Call(ast.Attribute(ast.Name("unittest"), "main"))):
+                    yield from range(node.lineno, node.end_lineno + 1)
+        match body[-1]:
+            case ast.If() as node:
+                blocks += [node.body, node.orelse]
+            case ast.With() | ast.AsyncWith() as node:
+                blocks.append(node.body)
+            case ast.Try() | ast.TryStar() as node:
+                blocks += [node.orelse or node.body, node.finalbody, *(handler.body for handler in node.handlers)]
+            case ast.Match() as node:
+                blocks += [part.body for part in node.cases]
+            case ast.Assert() | ast.For() | ast.AsyncFor() | ast.While() | ast.ClassDef():
+                pass
+            case node:
+                yield from range(node.lineno, node.end_lineno + 1)
+
+
+def instrument(tree: ast.Module, tests_line: int | None) -> tuple[int, frozenset[int]]:
     """Wrap the condition of every assertion in a call of a mark, which `plant` turns into a recorder.
 
     Assertions of tests (all of the test part; without one, module level; functions named like tests) are told from
-    others, such as a solution's preconditions: a test may expect those to fail.
+    others, such as a solution's preconditions: a test may expect those to fail. Beside a test part, a solution's
+    function is a test only when its name begins so: `check_age` may well have preconditions.
 
     Returns:
-        The number of test assertions among the module's own statements: every whole run executes them.
+        The number of test assertions among the module's own statements, which every whole run executes, and the lines
+        where the module and its functions do what they do last.
     """
-    top_level = 0
+    top_level, last_lines, assertion_lines = 0, set(find_last_lines(tree.body)), set()
     blocks: list[tuple[list, bool | None]] = [(tree.body, None)]  # statements; is the function around them a test
     while blocks:  # not recursive, programs nest deeply; no expressions, they hold no statements
         body, in_test = blocks.pop()
         for node in body:
             if isinstance(node, ast.Assert):
+                assertion_lines.update(range(node.lineno, node.end_lineno + 1))
                 if is_vacuous(node.test):
                     continue
                 is_test = bool(in_test) or (node.lineno >= tests_line if tests_line else in_test is None)
@@ -101,13 +135,15 @@ def instrument(tree: ast.Module, tests_line: int | None) -> int:
                 continue
             inner = in_test
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                inner = bool(in_test) or is_test_name(node.name)
+                is_solution = tests_line is not None and node.lineno < tests_line
+                inner = bool(in_test) or (node.name.startswith("test") if is_solution else is_test_name(node.name))
+                last_lines.update(find_last_lines(node.body))
             for name in ("body", "orelse", "finalbody"):
                 if block := getattr(node, name, None):
                     blocks.append((block, inner))
             for part in getattr(node, "handlers", None) or getattr(node, "cases", None) or ():
                 blocks.append((part.body, inner))
-    return top_level
+    return top_level, frozenset(last_lines - assertion_lines)
 
 
 def plant(code: types.CodeType, recorders: dict) -> types.CodeType:
@@ -153,7 +189,7 @@ def prepare(request: dict, recorders: Recorders) -> Job:
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: it does not compile.
     """
-    code, tests = request["code"], request["tests"]
+    code, tests = (io.StringIO(request[part].removeprefix("\ufeff"), newline=None).read() for part in ("code", "tests"))
     if code and not code.endswith("\n"):
         code += "\n"
     source = code + tests
@@ -166,27 +202,30 @@ def prepare(request: dict, recorders: Recorders) -> Job:
             if tests:
                 hoist_future_imports(tree)
             uncalled = find_uncalled_tests(tree)
-            top_level = instrument(tree, code.count("\n") + 1 if tests else None)
+            line = code.count("\n") + 1 if tests else None
+            if tests and any(node.lineno < line <= node.end_lineno for node in tree.body):
+                raise SyntaxError("the solution does not end before its tests begin")
+            top_level, last_lines = instrument(tree, line)
             marks = {TEST_MARK: recorders.test, TOP_LEVEL_MARK: recorders.top_level, OTHER_MARK: recorders.other}
             compiled = plant(compile(tree, NAME, "exec"), marks)
     finally:
         sys.setrecursionlimit(limit)
-    last = tree.body[-1] if tree.body else None
     module = types.ModuleType("__main__")
     module.__dict__.update(__builtins__=sys.modules["builtins"], __file__=NAME)
     sys.modules["__main__"] = module
-    linecache.cache[NAME] = (len(source), None, source.splitlines(keepends=True), NAME)
+    linecache.cache[NAME] = (len(source), None, io.StringIO(source).readlines(), NAME)  # other line ends than "\n" stay
     sys.path_importer_cache.pop(WORK, None)  # the folder is not there yet; the program may put modules into it
     hooks = []
+    if "threading" in source:
+        hooks.append(functools.partial(hook_threads, recorders))
     if "unittest" in source:
         hooks.append(functools.partial(hook_unittest, recorders))
         if "mock" in source:
             hooks.append(functools.partial(hook_mock, recorders))
     if "doctest" in source:
         hooks.append(functools.partial(hook_doctest, recorders))
-    first, end = (last.lineno, last.end_lineno) if last else (0, 0)
     run_cases = run_unittest_cases if "unittest" in source else None
-    return Job(compiled, module.__dict__, first, end, top_level, uncalled, tuple(hooks), run_cases)
+    return Job(compiled, module.__dict__, last_lines, top_level, uncalled, tuple(hooks), run_cases)
 
 
 def run_unittest_cases(namespace: dict) -> None:
@@ -221,9 +260,24 @@ def hook_assertions(kind: type, recorders: Recorders) -> None:
             setattr(kind, name, counted(getattr(kind, name)))
 
 
+def hook_threads(recorders: Recorders) -> None:
+    """Mark an assertion that ended a thread; nobody else hears of it."""
+    import threading
+
+    original = threading.excepthook
+
+    def excepthook(arguments):
+        if issubclass(arguments.exc_type, AssertionError):
+            recorders.mark_false()
+        original(arguments)
+
+    threading.excepthook = excepthook
+
+
 def hook_unittest(recorders: Recorders) -> None:
     """Count the cases and assertions that unittest runs and mark those that fail."""
     import unittest
+    import unittest.case
 
     def counted(original):
         def method(self, test):
@@ -240,18 +294,28 @@ def hook_unittest(recorders: Recorders) -> None:
 
         return method
 
+    def marking(original):
+        def method(self, *arguments, **options):
+            recorders.mark_false()
+            return original(self, *arguments, **options)
+
+        return method
+
     result = unittest.TestResult
     result.startTest = counted(result.startTest)
     for name in ("addFailure", "addError", "addSubTest", "addUnexpectedSuccess"):
         setattr(result, name, failing(getattr(result, name)))
     hook_assertions(unittest.TestCase, recorders)
+    for kind, name in ((unittest.TestCase, "fail"), (unittest.case._BaseTestCaseContext, "_raiseFailure")):
+        setattr(kind, name, marking(getattr(kind, name)))
 
 
 def hook_mock(recorders: Recorders) -> None:
     """Count the calls of a mock's assert methods and mark those that fail."""
-    from unittest.mock import NonCallableMock
+    from unittest.mock import AsyncMockMixin, NonCallableMock
 
     hook_assertions(NonCallableMock, recorders)
+    hook_assertions(AsyncMockMixin, recorders)
 
 
 def hook_doctest(recorders: Recorders) -> None:

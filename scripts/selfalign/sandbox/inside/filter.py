@@ -48,6 +48,10 @@ ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 # Executable memory without a file behind it, (arguments: 2 protection, 3 flags): code that no library brought.
 MMAP, PROTECT = (9, 222), {"mprotect": (10, 226), "pkey_mprotect": (329, 288)}
 PROT_EXEC, MAP_ANONYMOUS = 4, 0x20
+# Families of sockets: unix, IPv4 and IPv6 (within the empty network), netlink. Others, such as vsock, lead to the host.
+SOCKET, FAMILIES = (41, 198), (1, 2, 10, 16)
+# The kernel ends a process that is past RLIMIT_CPU as if the machine had: only the harness sets it.
+SET_LIMIT, PROCESS_LIMIT, RLIMIT_CPU = (160, 164), (302, 261), 0
 EXITS = {"exit": (60, 93), "exit_group": (231, 94)}
 
 
@@ -84,6 +88,14 @@ def build_filter(machine: str, processes: bool, attested: tuple[int, ...] = (), 
     executable = [step(load, arguments[2]), step(any_bit, PROT_EXEC, 0, 3)]
     executable += [step(load, arguments[3]), step(any_bit, MAP_ANONYMOUS, 0, 1), step(give, eperm), step(give, allow)]
     program += when(MMAP, *executable)
+    families = [step(equal, family, len(FAMILIES) - index, 0) for index, family in enumerate(FAMILIES)]
+    program += when(SOCKET, step(load, arguments[0]), *families, step(give, eperm), step(give, allow))
+    program += when(
+        SET_LIMIT, step(load, arguments[0]), step(equal, RLIMIT_CPU, 0, 1), step(give, eperm), step(give, allow)
+    )
+    new_limit = [step(load, arguments[2]), step(equal, 0, 0, 2), step(load, arguments[2] + 4), step(equal, 0, 1, 0)]
+    process_limit = [step(load, arguments[1]), step(equal, RLIMIT_CPU, 0, 5), *new_limit, step(give, eperm)]
+    program += when(PROCESS_LIMIT, *process_limit, step(give, allow))
     if attested:
         here = [step(load, instruction), step(equal, left_at & 0xFFFFFFFF, 0, 3)]
         here += [step(load, instruction + 4), step(equal, left_at >> 32, 0, 1), step(give, allow), step(give, kill)]

@@ -301,7 +301,8 @@ class Core:
             "cpu_s": usage.ru_utime + usage.ru_stime,
             "wall_s": time.monotonic() - start,
             "max_rss_mb": usage.ru_maxrss / 1024,
-            "starved": usage.ru_nivcsw > usage.ru_nvcsw,
+            "waits": usage.ru_nvcsw,
+            "preemptions": usage.ru_nivcsw,
         }
 
     def _be_program(self, job: evidence.Job | None, request: dict, pipes: tuple[int, int, int]) -> None:

@@ -28,6 +28,7 @@ PRELOADED = (collections, dataclasses, functools, itertools, math, typing, linec
 ALONE_ABOVE = 64 << 10  # characters; compiling a longer source could take the server's own memory and time
 OURS = 3  # processes of this user namespace besides the program's threads: bwrap, server, program
 PROGRESS = 200  # a program with less CPU time than this fraction of its wall time sleeps
+PREEMPTIONS = 8  # one that ran out of wall time and was preempted more often, and more often than it waited, starved
 EXTENSIONS = 9  # a program that still computes, on a busy machine, gets its wall time again this often
 
 
@@ -171,7 +172,7 @@ def answer(core: Core, prepare: typing.Callable, request: dict, cpu_s: float) ->
         "verdict": verdict,
         "detail": detail,
         "assertions": seen["assertions"],
-        "starved": verdict == "timeout_wall" and bool(seen["starved"]),
+        "starved": verdict == "timeout_wall" and seen["preemptions"] > max(PREEMPTIONS, seen["waits"]),
         "cpu_s": round(seen["cpu_s"], 4),
         "wall_s": round(seen["wall_s"], 4),
         "max_rss_mb": round(seen["max_rss_mb"], 1),
@@ -198,7 +199,12 @@ def serve() -> None:
     sys.path[:] = [evidence.WORK, *sys.path, *settings["path"]]
     sys.argv[:] = [evidence.NAME]
     for name in settings["packages"]:
-        __import__(name)
+        try:
+            __import__(name)
+        except Exception as error:  # whatever a package's own code raises
+            said = f"{type(error).__name__}: {error}"
+            write_frame(replies, {"error": f"package {name!r} cannot be loaded in the sandbox ({said})"})
+            return
     machine = os.uname().machine
     if machine not in ARCHITECTURES:
         write_frame(replies, {"error": f"the sandbox has no system call filter for {machine}"})
