@@ -41,6 +41,7 @@ LEFT_OUT = ("HumanEval/32", "47_merge_sort", "60_unique_number")
 LIBRARIES = {name: name for name in ("numpy", "scipy", "pandas", "autograd", "z3", "torch", "flask", "vllm")}
 LIBRARIES["scikit-learn"] = "sklearn"
 REFUSED = {"z3"}  # it works through ctypes, which the sandbox refuses
+PARTS = {"scipy": ["scipy.stats"]}  # of packages, that import ctypes and so have to be preloaded
 
 # (set, task, first letters of the model's name or "" for all, our verdict): why it is not the recorded one.
 EXPLAINED = {
@@ -52,8 +53,6 @@ EXPLAINED = {
     "False` that stands before it, so it cannot fail; a false assertion of a test is never a pass here",
     ("CanItEdit", "6_locked_box", "", "swallowed_assertion"): "the test errs: `except Exception` catches the `assert "
     "False` that stands before it, so it cannot fail; a false assertion of a test is never a pass here",
-    ("CanItEdit", "96_distribution_clustering", "", "exception"): "the sandbox refuses: scipy.stats imports ctypes, "
-    "which no program may use beside the Python core",
 }
 
 
@@ -423,7 +422,7 @@ def main() -> int:
         verdicts |= run_programs(Sandbox(EVALPLUS, options.workers, options.core), programs, "evalplus")
     if "canitedit" in options.sets:
         packages = sorted(name for name in LIBRARIES.values() if importlib.util.find_spec(name) and name not in REFUSED)
-        settings = replace(CANITEDIT, packages=packages)
+        settings = replace(CANITEDIT, packages=packages + [part for name in packages for part in PARTS.get(name, [])])
         found, programs, not_at_hand = canitedit_records(options.benchdata, options.every, packages)
         records += found
         verdicts |= run_programs(Sandbox(settings, options.workers, options.core), programs, "canitedit")

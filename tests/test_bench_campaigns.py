@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from selfalign.records.rows import Verdict
-from selfalign.sandbox.build import core_file
 
 BENCH = Path(__file__).parent.parent / "bench"
 sys.path.append(str(BENCH))
@@ -22,6 +21,7 @@ sys.path.append(str(BENCH))
 import flakes  # noqa: E402
 import recorded_verdicts  # noqa: E402
 import soak  # noqa: E402
+from test_sandbox import CORES  # noqa: E402
 
 
 def run(script: str, *options: object) -> subprocess.CompletedProcess:
@@ -56,6 +56,7 @@ PROBLEMS = {
             "Mbpp/2", "similar_elements", "def similar_elements(a, b):\n    return a + b\n", [[[1], [2]]], [[[], []]]
         ),
         problem("Mbpp/901", "slow", "def slow(x):\n    return x\n", [[1]], [[2]]),
+        problem("Mbpp/902", "size", "def size(x):\n    return len(x)\n", [["x"]], [["x" * 100_000], ["y"]]),
     ],
 }
 HALF, LENGTH = (
@@ -75,6 +76,8 @@ ROWS = [
     ("Mbpp/2", SIMILAR.format(b="list(b) + list(a)"), "pass", "pass", None, None),
     ("Mbpp/2", SIMILAR.format(b="b"), "fail", "pass", None, None),
     ("Mbpp/901", SLOW, "pass", "fail", None, None),  # a second of CPU time for one input
+    ("Mbpp/902", "def size(x):\n    return len(x)\n", "pass", "pass", None, None),  # a program of 130,000 characters
+    ("Mbpp/902", "def size(x):\n    return 1\n", "pass", "fail", None, None),
 ]
 EDITS = [
     ("1_double", "def double(x):\n    return 2 * x\n", "OK"),
@@ -124,18 +127,19 @@ def write_benchdata(folder: Path, rows: list[tuple]) -> Path:
     return folder
 
 
-def test_recorded_verdicts(tmp_path):
+@pytest.mark.parametrize("core", CORES)
+def test_recorded_verdicts(tmp_path, core):
     """Verdicts of the two oracles, what is left out, and what counts as an unsteady record."""
     folder = write_benchdata(tmp_path / "data", ROWS)
-    done = run("recorded_verdicts.py", folder, "--output", tmp_path / "out.json", "--workers", 2)
+    done = run("recorded_verdicts.py", folder, "--output", tmp_path / "out.json", "--workers", 2, "--core", core)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["disagreements"] == []
     assert {name: (count["steady"], count["agreement"]) for name, count in found["sets"].items()} == {
         "HumanEval+ base": (3, 1.0),
         "HumanEval+ plus": (4, 1.0),
-        "MBPP+ base": (5, 1.0),
-        "MBPP+ plus": (5, 1.0),
+        "MBPP+ base": (7, 1.0),
+        "MBPP+ plus": (7, 1.0),
         "CanItEdit": (3, 1.0),
     }
     [unsteady] = found["unsteady_records"]
@@ -272,10 +276,8 @@ if benchdata := os.environ.get("SELFALIGN_BENCHDATA"):
 # --- soak -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("core", ["c", "python"])
+@pytest.mark.parametrize("core", CORES)
 def test_soak(tmp_path, core):
-    if core == "c" and core_file() is None:
-        pytest.skip("the C core was not built; make setup says why")
     done = run("soak.py", "--programs", 60, "--core", core, "--output", tmp_path / "out.json")
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
