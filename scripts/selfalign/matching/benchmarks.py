@@ -1,17 +1,20 @@
 """Match texts and code against the tasks of benchmarks, with evidence.
 
-Every test is a look-up of the candidate's own tokens, n-grams, names and trees in tables made once from the
-benchmarks, so the work grows with the candidate and not with candidates x tasks. What several tasks of one benchmark
-share (an n-gram, an entry point such as `main`) is boilerplate and matches nothing; two benchmarks may share tasks.
+Every test is a look-up of the candidate's own words in one table made from the benchmarks, so the work grows with the
+candidate and not with candidates x tasks. Each pattern (a text to be found whole, the n-grams of a text, a syntax tree)
+stands in that table under few of its words, its guards: it cannot match a text that has none of them. What several
+tasks of one benchmark share (an n-gram, an entry point such as `main`) is boilerplate and matches nothing; two
+benchmarks may share tasks.
 """
 
 import ast
-import json
 import re
+import unicodedata
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from selfalign.records.files import read_jsonl
@@ -22,14 +25,15 @@ TRIVIAL_CHARACTERS = 30  # shorter instructions, docstrings and solutions say no
 TRIVIAL_NODES = 9  # the same for syntax trees: `return sorted(set(xs))` has 6
 DISTINCTIVE_WORDS = 3  # an entry point of as many words is evidence by itself: `separate_paren_groups`
 WORD_SHARE = 0.5  # of the instruction's words, that must come with an entry point of fewer words: `is_prime`
-ANCHOR = 4  # tokens by which an exact match is looked up
+KINDS = ("instruction", "docstring", "solution", "solution tree", "entry point", "n-grams")  # the strongest first
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _WORD = re.compile(r"\w+")
 _NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
-_DEFINED = re.compile(r"^(?:async +)?(?:def|class) +(\w+)", re.MULTILINE)
+_DEFINED = re.compile(r"\n(?:async +)?(?:def|class) +(\w+)")
 _LINKING_WORDS = {"and", "then"}  # `double_then_sort` and `DoubleSort` are one task
+_NO_WORDS = {code: " " for code in range(128) if not _WORD.match(chr(code))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +51,14 @@ class Evidence:
     kind: str
     matched: str
 
-    def dump(self) -> str:
-        """Return the evidence as one line of JSON."""
-        return json.dumps(
-            {"benchmark": self.benchmark, "task": self.task, "kind": self.kind, "matched": self.matched},
-            ensure_ascii=False,
-        )
+    @property
+    def reason(self) -> str:
+        """Benchmark and kind, as funnels count them."""
+        return f"{self.benchmark}: {self.kind}"
+
+    def dump(self) -> dict:
+        """Return the evidence as a plain dictionary."""
+        return asdict(self)
 
 
 def parse_python(code: str) -> ast.Module | None:
@@ -76,63 +82,126 @@ def _words_of(names: list[str]) -> tuple[str, ...]:
     return tuple(word for name in names if name != "main" for word in name_words(name))
 
 
-class _Renamer(ast.NodeTransformer):
-    """Rename what the code itself binds to v0, v1, ... in order of appearance; drop docstrings and annotations."""
-
-    def __init__(self, tree: ast.AST):
-        self.variables, self.attributes, self.functions = _bound_names(tree)
-        self.names: dict[tuple[str, str], str] = {}
-
-    def _rename(self, name: str, bound: set[str], kind: str = "variable") -> str:
-        return self.names.setdefault((kind, name), f"v{len(self.names)}") if name in bound else name
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        node.id = self._rename(node.id, self.variables)
-        return node
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.arg, node.annotation = self._rename(node.arg, self.variables), None
-        return node
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        if isinstance(node.func, ast.Name) and node.func.id in self.functions:
-            for keyword in node.keywords:
-                keyword.arg = keyword.arg and self._rename(keyword.arg, self.variables)
-        return self.generic_visit(node)
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        self.generic_visit(node)
-        node.attr = self._rename(node.attr, self.attributes, "attribute")
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        if node.value is None:
-            return ast.Pass()
-        return self.visit(ast.Assign(targets=[node.target], value=node.value))
-
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> ast.AST:
-        is_method = node.name in self.attributes
-        bound, kind = (self.attributes, "attribute") if is_method else (self.variables, "variable")
-        node.name, node.decorator_list = self._rename(node.name, bound, kind), []
-        if not isinstance(node, ast.ClassDef):
-            node.returns = None
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        return self.generic_visit(node)
-
-    visit_AsyncFunctionDef = visit_ClassDef = visit_FunctionDef
-
-
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_COUNTED = (ast.expr, ast.stmt, ast.comprehension)
+_UNIMPORTANT = {"ctx", "type_comment", "kind"}  # fields that say nothing besides what their place in the tree says
+# Words that are in the source of such nodes, whatever its spelling
+_KEYWORDS = {
+    ast.Return: "return",
+    ast.While: "while",
+    ast.For: "for",
+    ast.comprehension: "in",
+    ast.Raise: "raise",
+    ast.With: "with",
+    ast.Try: "try",
+    ast.Delete: "del",
+    ast.Assert: "assert",
+    ast.Break: "break",
+    ast.Continue: "continue",
+    ast.Lambda: "lambda",
+    ast.Yield: "yield",
+    ast.ClassDef: "class",
+}
 
 
-def _bound_names(tree: ast.AST) -> tuple[set[str], set[str], set[str]]:
+class NormalForm:
+    """The syntax tree of functions and classes, in which their own names, docstrings and annotations do not count.
+
+    What the code itself binds is renamed to v0, v1, ... in order of appearance.
+
+    Attributes:
+        items: Node types, names and constants in order: equal for trees that are equal so far.
+        words: Words, in lower case, that every code of this form contains.
+        nodes: Expressions and statements, without the definitions themselves: a signature is no evidence.
+    """
+
+    def __init__(self, definitions: list[ast.stmt]):
+        self._variables, self._attributes, self._functions = _bound_names(definitions)
+        self._names: dict[tuple[str, str], str] = {}
+        self.items: list[object] = []
+        self.words: set[str] = set()
+        self.nodes = 0
+        for definition in definitions:
+            self._visit(definition)
+
+    def _add_name(self, name: str | None, bound: set[str], kind: str = "variable") -> None:
+        if name in bound:
+            self.items.append(self._names.setdefault((kind, name), f"v{len(self._names)}"))
+        else:
+            self.items.append(f"={name}")
+            self.words.update(_WORD.findall((name or "").lower()))
+
+    def _visit(self, node: object) -> None:
+        if isinstance(node, list):
+            self.items.append("[")
+            for item in node:
+                self._visit(item)
+            self.items.append("]")
+            return
+        if not isinstance(node, ast.AST):
+            if isinstance(node, str):
+                self._add_name(node, self._variables)  # of `global`, `except`, `as` and patterns
+            else:
+                self.items.append(repr(node))
+            return
+        if isinstance(node, ast.AnnAssign):
+            node = ast.Pass() if node.value is None else ast.Assign(targets=[node.target], value=node.value)
+        kind = type(node)
+        self.items.append(kind.__name__)
+        if isinstance(node, _COUNTED) and kind not in _DEFINITIONS:
+            self.nodes += 1
+        if kind in _KEYWORDS:
+            self.words.add(_KEYWORDS[kind])
+        if kind is ast.Name:
+            self._add_name(node.id, self._variables)
+        elif kind is ast.Constant:
+            self.items += (type(node.value).__name__, node.value)  # True is not 1 is not 1.0
+        elif kind is ast.Attribute:
+            self._visit(node.value)
+            self._add_name(node.attr, self._attributes, "attribute")
+        elif kind is ast.arg:
+            self._add_name(node.arg, self._variables)
+        elif kind is ast.alias:
+            self._add_name(node.name, set())
+            self._visit(node.asname)
+        elif kind is ast.ImportFrom:
+            self._add_name(node.module, set())
+            self._visit(node.names)
+        elif kind is ast.Call:
+            own = isinstance(node.func, ast.Name) and node.func.id in self._functions
+            self._visit(node.func)
+            self._visit(node.args)
+            for keyword in node.keywords:
+                self._add_name(keyword.arg, self._variables if own else set())
+                self._visit(keyword.value)
+        elif kind in _DEFINITIONS:
+            self._visit_definition(node)
+        else:
+            for field in kind._fields:
+                if field not in _UNIMPORTANT:
+                    self._visit(getattr(node, field, None))
+
+    def _visit_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
+        if node.name in self._attributes:
+            self._add_name(node.name, self._attributes, "attribute")
+        else:
+            self._add_name(node.name, self._variables)
+        if isinstance(node, ast.ClassDef):
+            self._visit(node.bases)
+            self._visit(node.keywords)
+        else:
+            self._visit(node.args)
+        documented = ast.get_docstring(node, clean=False) is not None
+        self._visit((node.body[1:] if documented else node.body) or [ast.Pass()])
+
+
+def _bound_names(definitions: list[ast.stmt]) -> tuple[set[str], set[str], set[str]]:
     """Return what the code itself names: its variables (functions and classes included), attributes and functions.
 
     A variable `count` does not make the method in `text.count()` the code's own.
     """
     variables, attributes, functions = set(), set(), set()
-    for node in ast.walk(tree):
+    for node in (node for definition in definitions for node in ast.walk(definition)):
         if isinstance(node, ast.ClassDef):
             attributes |= {item.name for item in node.body if isinstance(item, _DEFINITIONS)}
         elif isinstance(node, ast.arg):
@@ -141,42 +210,40 @@ def _bound_names(tree: ast.AST) -> tuple[set[str], set[str], set[str]]:
             variables.add(node.id)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             attributes.add(node.attr)
-    for node in ast.walk(tree):
-        if isinstance(node, _DEFINITIONS) and node.name not in attributes:
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+            variables.add(node.name)
+        elif isinstance(node, ast.MatchMapping):
+            variables.add(node.rest)
+        elif isinstance(node, ast.alias):
+            variables.add(node.asname)
+        if isinstance(node, _DEFINITIONS):
             functions.add(node.name)
-    return variables | functions, attributes, functions
+    functions -= attributes
+    return (variables | functions) - {None}, attributes, functions
 
 
-def normalised_tree(definitions: list[ast.stmt]) -> str | None:
-    """Return functions and classes as text in which their own names do not count, or None if they are trivial."""
-    tree = ast.parse(ast.unparse(ast.Module(body=definitions, type_ignores=[])))
-    tree = ast.fix_missing_locations(_Renamer(tree).visit(tree))
-    # A signature is no evidence: only what the bodies hold counts
-    nodes = sum(
-        isinstance(node, (ast.expr, ast.stmt, ast.comprehension)) and not isinstance(node, _DEFINITIONS)
-        for node in ast.walk(tree)
-    )
-    return ast.unparse(tree) if nodes >= TRIVIAL_NODES else None
-
-
-def _trees(tree: ast.Module) -> Iterator[str]:
-    """Yield the normalised trees of each function and class of a module, and of all of them together."""
+def _normal_forms(tree: ast.Module) -> Iterator[tuple[list[ast.stmt], NormalForm]]:
+    """Yield the normal forms of each function and class of a module, and of all of them together, but trivial ones."""
     definitions = [node for node in tree.body if isinstance(node, _DEFINITIONS)]
     groups = [[node] for node in definitions]
     if len(definitions) > 1:
         groups.append(definitions)
     for group in groups:
-        text = normalised_tree(group)
-        if text is not None:
-            yield text
+        try:
+            form = NormalForm(group)
+        except RecursionError:
+            continue  # nested deeper than any tree in the table, whose forms were made in the same way
+        if form.nodes >= TRIVIAL_NODES:
+            yield group, form
 
 
-def _tokens(text: str) -> tuple[str, ...]:
-    return tuple(_TOKEN.findall(text.lower()))
+def _tokens(text: str) -> str:
+    """Return the words and signs of a text in lower case, with a space around each."""
+    return f" {' '.join(_TOKEN.findall(unicodedata.normalize('NFKC', text).lower()))} "
 
 
 def _ngrams(text: str) -> list[str]:
-    words = _WORD.findall(text.lower())
+    words = _WORD.findall(unicodedata.normalize("NFKC", text).lower())
     return [" ".join(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)]
 
 
@@ -200,8 +267,87 @@ class _Task:
         return Evidence(benchmark=self.benchmark, task=self.id, kind=kind, matched=matched[:300])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Needle:
+    """A text that is found whole, token by token."""
+
+    task: int
+    kind: str
+    text: str  # as _tokens returns it
+    words: frozenset[str]
+
+    def find(self, text: "_Text") -> str | None:
+        return self.text.strip() if self.words <= text.words and self.text in text.tokens else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ngrams:
+    """A text of which a share of the n-grams is found."""
+
+    task: int
+    ngrams: tuple[str, ...]  # those that are no boilerplate, with a space around each
+    least: float  # n-grams
+    kind: str = "n-grams"
+
+    def find(self, text: "_Text") -> str | None:
+        allowed = len(self.ngrams) - self.least
+        first, missed = None, 0
+        for ngram in self.ngrams:
+            if ngram in text.word_line:
+                first = first or ngram.strip()
+            else:
+                missed += 1
+                if missed > allowed:
+                    return None
+        return first
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tree:
+    """Functions and classes whose own names do not count."""
+
+    task: int
+    items: tuple[object, ...]
+    words: frozenset[str]
+    kind: str = "solution tree"
+
+    def find(self, text: "_Text") -> str | None:
+        return text.forms.get(self.items) if self.words <= text.words else None
+
+
+class _Text:
+    """What patterns are looked for in: a text and the code in it, taken apart once and only as far as needed."""
+
+    def __init__(self, text: str, code: str):
+        self.code = code
+        self.text = text if text.isascii() else unicodedata.normalize("NFKC", text)  # as Python reads identifiers
+        lower = self.text.lower()
+        # The same words as the pattern's, at a fifth of its time
+        self.words = set(lower.translate(_NO_WORDS).split() if lower.isascii() else _WORD.findall(lower))
+
+    @cached_property
+    def tokens(self) -> str:
+        return _tokens(self.text)
+
+    @cached_property
+    def word_line(self) -> str:
+        return f" {' '.join(_WORD.findall(self.text.lower()))} "
+
+    @cached_property
+    def forms(self) -> dict[tuple[object, ...], str]:
+        """Normal forms of the code, each with its source."""
+        tree = parse_python(self.code)
+        if tree is None:
+            return {}
+        lines = self.code.split("\n")
+        return {
+            tuple(form.items): "\n".join("\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in group)
+            for group, form in _normal_forms(tree)
+        }
+
+
 class BenchmarkIndex:
-    """The tables of one or more benchmarks.
+    """The patterns of one or more benchmarks.
 
     Args:
         rows: Benchmark rows (see docs/architecture.md), of all benchmarks.
@@ -209,27 +355,20 @@ class BenchmarkIndex:
 
     def __init__(self, rows: Iterable[dict]):
         self.tasks: list[_Task] = []
-        # anchor -> needles (task, kind, tokens); an anchor is a needle's first tokens
-        self._needles: dict[tuple[str, ...], list[tuple[int, str, tuple[str, ...]]]] = defaultdict(list)
-        self._trees: dict[str, int] = {}
-        self._entries: dict[tuple[str, ...], set[int]] = defaultdict(set)
-        self._ngrams: dict[str, set[tuple[int, str]]] = defaultdict(set)
+        self._patterns: list[_Needle | _Ngrams | _Tree] = []
+        entries: dict[tuple[str, ...], set[int]] = defaultdict(set)
+        fields: list[tuple[int, list[str]]] = []  # task and n-grams
         for row in rows:
-            self._add(row)
-        # Of each field, boilerplate included, a share must match by n-grams that are not boilerplate
-        self._lengths = Counter(field for fields in self._ngrams.values() for field in fields)
-        self._entries = {entry: tasks for entry, tasks in self._entries.items() if self._is_distinctive(tasks)}
-        self._ngrams = {
-            ngram: fields
-            for ngram, fields in self._ngrams.items()
-            if self._is_distinctive({number for number, _ in fields})
-        }
+            self._add(row, entries, fields)
+        self._entries = {entry: tasks for entry, tasks in entries.items() if self._is_distinctive(tasks)}
+        self._add_ngrams(fields)
+        self._guard()
 
     def _is_distinctive(self, numbers: set[int]) -> bool:
         """Return whether the tasks with these numbers are of as many benchmarks."""
         return len({self.tasks[number].benchmark for number in numbers}) == len(numbers)
 
-    def _add(self, row: dict) -> None:
+    def _add(self, row: dict, entries: dict[tuple[str, ...], set[int]], fields: list[tuple[int, list[str]]]) -> None:
         number = len(self.tasks)
         instruction, solution = row["instruction"] or "", row["canonical_solution"] or ""
         prompt, entry = row["prompt"] or "", row["entry_point"] or ""
@@ -245,96 +384,115 @@ class BenchmarkIndex:
         self._add_needle(number, "instruction", instruction)
         for docstring in docstrings:
             self._add_needle(number, "docstring", docstring)
-        for ngram in _ngrams(instruction):
-            self._ngrams[ngram].add((number, "instruction"))
-        for position, docstring in enumerate(docstrings):
-            for ngram in _ngrams(docstring):
-                self._ngrams[ngram].add((number, f"docstring {position}"))
-        for names in ([entry], _DEFINED.findall(solution)):
+        fields += [(number, list(dict.fromkeys(_ngrams(text)))) for text in (instruction, *docstrings)]
+        for names in ([entry], _defined(solution)):
             if names and all(names):
-                self._entries[_words_of(names)].add(number)
+                entries[_words_of(names)].add(number)
         tree = parse_python(solution)
         if tree is None:
             return
         definitions = [node for node in tree.body if isinstance(node, _DEFINITIONS)]
         for node in definitions:
             if node.name == entry:
-                text = normalised_tree([node])
-                if text is not None:
-                    self._trees.setdefault(text, number)
                 body = node.body[1:] if ast.get_docstring(node) is not None else node.body
                 if body:
                     lines = "\n".join(solution.split("\n")[body[0].lineno - 1 : node.end_lineno])
                     # Right after a signature or a docstring: the end of a longer solution is another task
                     for before in ":\"'":
                         self._add_needle(number, "solution", before + lines, padding=1)
-        if len(definitions) > 1:
-            text = normalised_tree(definitions)
-            if text is not None:
-                self._trees.setdefault(text, number)
+        for group, form in _normal_forms(tree):
+            if len(group) > 1 or group[0].name == entry:
+                self._patterns.append(_Tree(task=number, items=tuple(form.items), words=frozenset(form.words)))
 
     def _add_needle(self, task: int, kind: str, text: str, padding: int = 0) -> None:
         tokens = _tokens(text)
-        if sum(map(len, tokens)) - padding >= TRIVIAL_CHARACTERS:
-            self._needles[tokens[:ANCHOR]].append((task, kind, tokens))
+        if len(tokens.replace(" ", "")) - padding >= TRIVIAL_CHARACTERS:
+            words = frozenset(_WORD.findall(tokens))
+            self._patterns.append(_Needle(task=task, kind=kind, text=tokens, words=words))
 
-    def find(self, code: str, instruction: str = "", response: str = "") -> Evidence | None:
-        """Return the evidence that code, or an instruction with its response, is a benchmark task; or None.
+    def _add_ngrams(self, fields: list[tuple[int, list[str]]]) -> None:
+        tasks: dict[str, set[int]] = defaultdict(set)
+        for task, ngrams in fields:
+            for ngram in ngrams:
+                tasks[ngram].add(task)
+        for task, ngrams in fields:
+            distinctive = tuple(f" {ngram} " for ngram in ngrams if self._is_distinctive(tasks[ngram]))
+            # Of each field, boilerplate included, a share must match by n-grams that are not boilerplate
+            least = NGRAM_SHARE * len(ngrams)
+            if distinctive and len(distinctive) >= least:
+                self._patterns.append(_Ngrams(task=task, ngrams=distinctive, least=least))
+
+    def _guard(self) -> None:
+        """Make the table of guards: of each pattern's words those that are rare in the benchmarks."""
+        words = [pattern.words if not isinstance(pattern, _Ngrams) else None for pattern in self._patterns]
+        counts = Counter(word for found in words if found for word in found)
+
+        def rarity(word: str) -> tuple[int, int, str]:
+            return counts[word], -len(word), word
+
+        self._guards: dict[str, list[int]] = defaultdict(list)
+        self._unguarded: list[int] = []
+        for number, pattern in enumerate(self._patterns):
+            if isinstance(pattern, _Ngrams):
+                for guard in _ngram_guards(pattern, rarity):
+                    self._guards[guard].append(number)
+            elif pattern.words:
+                self._guards[min(pattern.words, key=rarity)].append(number)
+            else:
+                self._unguarded.append(number)
+        self._guard_words = frozenset(self._guards)
+
+    def find(self, code: str, instruction: str = "", response: str = "") -> list[Evidence]:
+        """Return the evidence that code, or an instruction with its response, is a benchmark task.
 
         Args:
             code: Python code: a seed, or the code of a response.
             instruction: The task of which the code is a solution.
             response: The whole response, prose and code.
+
+        Returns:
+            The strongest evidence of each task that matches, the strongest first.
         """
-        text = "\n".join(part for part in (instruction, response or code) if part)
-        tree = parse_python(code)
-        return (
-            self._find_exact(_tokens(text))
-            or (self._find_tree(tree) if tree else None)
-            or self._find_entry(_DEFINED.findall(code), _IDENTIFIER.findall(instruction), text)
-            or self._find_ngrams(text)
-        )
+        text = _Text("\n".join(part for part in (instruction, response or code) if part), code)
+        numbers = [number for word in text.words & self._guard_words for number in self._guards[word]]
+        found = []  # rank of the kind, task, what matched
+        for number in {*numbers, *self._unguarded}:
+            pattern = self._patterns[number]
+            matched = pattern.find(text)
+            if matched is not None:
+                found.append((KINDS.index(pattern.kind), pattern.task, matched))
+        for task, names in self._find_entries(_defined(code), instruction, text):
+            found.append((KINDS.index("entry point"), task, names))
+        strongest: dict[int, Evidence] = {}
+        for rank, task, matched in sorted(found):
+            strongest.setdefault(task, self.tasks[task].evidence(KINDS[rank], matched))
+        return list(strongest.values())
 
-    def _find_exact(self, tokens: tuple[str, ...]) -> Evidence | None:
-        lengths = {len(anchor) for anchor in self._needles}
-        for length in sorted(lengths, reverse=True):
-            for start in range(len(tokens) - length + 1):
-                for task, kind, needle in self._needles.get(tokens[start : start + length], ()):
-                    if tokens[start : start + len(needle)] == needle:
-                        return self.tasks[task].evidence(kind, " ".join(needle))
-        return None
+    def _find_entries(self, defined: list[str], instruction: str, text: _Text) -> Iterator[tuple[int, str]]:
+        for names in (defined, *([name] for name in {*defined, *_IDENTIFIER.findall(instruction)})):
+            words = _words_of(names)
+            for number in self._entries.get(words, ()):
+                task = self.tasks[number]
+                shared = len(task.words & text.words)
+                if len(words) >= DISTINCTIVE_WORDS or (len(words) > 1 and shared >= WORD_SHARE * len(task.words)):
+                    yield number, " ".join(names)
 
-    def _find_tree(self, tree: ast.Module) -> Evidence | None:
-        for text in _trees(tree):
-            if text in self._trees:
-                return self.tasks[self._trees[text]].evidence("solution tree", text)
-        return None
 
-    def _find_entry(self, defined: list[str], named: list[str], text: str) -> Evidence | None:
-        for names in ([name] for name in dict.fromkeys([*defined, *named])):
-            evidence = self._match_names(names, text)
-            if evidence:
-                return evidence
-        return self._match_names(defined, text)
+def _defined(code: str) -> list[str]:
+    """Return the names of the functions and classes that begin at the beginning of a line."""
+    return _DEFINED.findall("\n" + code)
 
-    def _match_names(self, names: list[str], text: str) -> Evidence | None:
-        words = _words_of(names)
-        for number in sorted(self._entries.get(words, ())):
-            task = self.tasks[number]
-            shared = len(task.words & set(_WORD.findall(text.lower())))
-            if len(words) >= DISTINCTIVE_WORDS or (len(words) > 1 and shared >= WORD_SHARE * len(task.words)):
-                return task.evidence("entry point", " ".join(names))
-        return None
 
-    def _find_ngrams(self, text: str) -> Evidence | None:
-        found: dict[tuple[int, str], list[str]] = defaultdict(list)
-        for ngram in dict.fromkeys(_ngrams(text)):
-            for field in self._ngrams.get(ngram, ()):
-                found[field].append(ngram)
-        for field in sorted(found):
-            if len(found[field]) >= NGRAM_SHARE * self._lengths[field]:
-                return self.tasks[field[0]].evidence("n-grams", found[field][0])
-        return None
+def _ngram_guards(pattern: _Ngrams, rarity: Callable[[str], tuple]) -> Iterator[str]:
+    """Yield rare words until too few n-grams for a match are without one."""
+    without = set(pattern.ngrams)
+    for word in sorted({word for ngram in pattern.ngrams for word in ngram.split()}, key=rarity):
+        if len(without) < pattern.least:
+            return
+        rest = {ngram for ngram in without if f" {word} " not in ngram}
+        if len(rest) < len(without):
+            without = rest
+            yield word
 
 
 def load_benchmarks(paths: Iterable[str | Path]) -> BenchmarkIndex:
