@@ -102,6 +102,22 @@ def of_corpus(pattern, corpus):
     return expand(f"results/corpora/{corpus}/{pattern}", part=parts(corpus))
 
 
+def of_steps(pattern, steps, corpus):
+    """Return one kind of file for all parts of a corpus, of each of the given steps in turn."""
+    return [path for step in steps for path in of_corpus(f"{step}/{pattern}", corpus)]
+
+
+def judge_of(corpus):
+    """Return the judge among a corpus's filters, with the default of its prompt file; None when there is none."""
+    judges = [item for item in config["corpora"][corpus]["filters"] if item["name"] == "docstring_judge"]
+    return {"prompts": "resources/prompts/seed_judge.yaml"} | judges[0] if judges else None
+
+
+def filter_steps(corpus):
+    """Return the folders through which a corpus's functions go: what the last one kept are the candidates for seeds."""
+    return ["filtered", "judged"] if judge_of(corpus) else ["filtered"]
+
+
 # Generation and selection
 
 

@@ -1,7 +1,7 @@
 # Seeds: source code in, filtered functions out.
 # REQUIRES  source code (corpora.*.source), results/benchmarks/*.jsonl
 # MAKES     results/corpora/{corpus}/functions/{part}.parquet  filtered/{part}.parquet
-#           seeds.parquet  rejected.parquet  funnel.json
+#           judged/{part}.parquet (where the filters list a judge)  seeds.parquet  rejected.parquet  funnel.json
 
 
 rule extract_functions:
@@ -46,16 +46,48 @@ rule filter_functions:
         filters=lambda wildcards: json.dumps(config["corpora"][wildcards.corpus]["filters"]),
     shell:
         "python $SCRIPTS/filter_functions.py --input {input.functions:q} --filters {params.filters:q} "
-        "--kept {output.kept:q} --rejected {output.rejected:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
+        "--label filters/{wildcards.corpus}/{wildcards.part} --kept {output.kept:q} --rejected {output.rejected:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
+
+
+rule judge_seeds:
+    """Let a model judge the docstrings of the functions that the filters kept."""
+    input:
+        functions="results/corpora/{corpus}/filtered/{part}.parquet",
+        model=lambda wildcards: model_file(judge_of(wildcards.corpus)["model"]),
+        prompts=lambda wildcards: resource(judge_of(wildcards.corpus)["prompts"]),
+    output:
+        kept="results/corpora/{corpus}/judged/{part}.parquet",
+        rejected="results/corpora/{corpus}/judged/{part}.rejected.parquet",
+        funnel="results/corpora/{corpus}/judged/{part}.json",
+    log:
+        "results/logs/judge_seeds/{corpus}/{part}.log",
+    benchmark:
+        "results/logs/judge_seeds/{corpus}/{part}.benchmark.tsv"
+    conda:
+        ENGINE_CONDA
+    resources:
+        gpu=1,
+    params:
+        code=code("judge_seeds"),
+        filters=lambda wildcards: json.dumps([judge_of(wildcards.corpus)]),
+        engine=ENGINE,
+        seed=config["seed"],
+        env=ENGINE_ENV,
+    shell:
+        "PATH=${params.env}$PATH python $SCRIPTS/judge_seeds.py --input {input.functions:q} "
+        "--filters {params.filters:q} --model {input.model:q} --engine {params.engine:q} --prompts {input.prompts:q} "
+        "--run-seed {params.seed} --label judge/{wildcards.corpus}/{wildcards.part} "
+        "--kept {output.kept:q} --rejected {output.rejected:q} --stats {output.funnel:q} 2>&1 | tee {log:q}"
 
 
 rule select_seeds:
     """Join the parts; drop duplicates, near-duplicates and functions of the run's own benchmarks."""
     input:
-        kept=lambda wildcards: of_corpus("filtered/{part}.parquet", wildcards.corpus),
-        rejected=lambda wildcards: of_corpus("filtered/{part}.rejected.parquet", wildcards.corpus),
-        extracted=lambda wildcards: of_corpus("functions/{part}.json", wildcards.corpus),
-        filtered=lambda wildcards: of_corpus("filtered/{part}.json", wildcards.corpus),
+        kept=lambda wildcards: of_corpus(f"{filter_steps(wildcards.corpus)[-1]}/{{part}}.parquet", wildcards.corpus),
+        rejected=lambda wildcards: of_steps("{part}.rejected.parquet", filter_steps(wildcards.corpus), wildcards.corpus),
+        funnels=lambda wildcards: of_steps(
+            "{part}.json", ["functions", *filter_steps(wildcards.corpus)], wildcards.corpus
+        ),
         benchmarks=BENCHMARK_FILES,
     output:
         seeds="results/corpora/{corpus}/seeds.parquet",
@@ -72,6 +104,6 @@ rule select_seeds:
         filters=lambda wildcards: json.dumps(config["corpora"][wildcards.corpus]["filters"]),
     shell:
         "python $SCRIPTS/select_seeds.py --kept {input.kept:q} --rejected {input.rejected:q} "
-        "--funnels {input.extracted:q} {input.filtered:q} --benchmarks {input.benchmarks:q} "
+        "--funnels {input.funnels:q} --benchmarks {input.benchmarks:q} "
         "--filters {params.filters:q} --seeds {output.seeds:q} --rejects {output.rejected:q} "
         "--funnel {output.funnel:q} 2>&1 | tee {log:q}"

@@ -98,7 +98,7 @@ ROOMS = {
     "engines": {"records"},
     "sandbox": {"records", "prompts"},
     "workflow": {"records"},
-    "seeds": {"records", "matching"},
+    "seeds": {"records", "matching", "prompts", "engines"},
     "generation": {"records", "prompts", "engines"},
     "selection": {"records", "matching", "prompts"},
     "training": {"records", "prompts", "engines"},

@@ -197,6 +197,7 @@ def read_run(results: Path, config: Mapping) -> Run:
         parts = [f"{part:05}" for part in range(entry["parts"])]
         costs += sum_costs(name, [folder / "functions" / f"{part}.json" for part in parts])
         costs += job_costs("filter_functions", name, [logs / f"filter_functions/{name}/{part}" for part in parts])
+        costs += sum_costs(name, [folder / "judged" / f"{part}.json" for part in parts])
         costs += job_costs("select_seeds", name, [logs / f"select_seeds/{name}"])
     generations = {}
     for name, entry in config["generations"].items():

@@ -100,6 +100,14 @@ def _references(config: dict, root: Path) -> Iterator[str]:
         for path in source.get("paths", ()):
             if not glob.glob(path, recursive=True) and not (root / path).exists():
                 yield f"corpora.{name}.source.paths: {path} does not exist or matches nothing"
+        for number, item in enumerate(corpus["filters"]):
+            if item["name"] == "docstring_judge":
+                at = f"corpora.{name}.filters.{number}"
+                if "model" in item:
+                    yield from known("models", item["model"], f"{at}.model")
+                else:
+                    yield f"{at}: the key 'model' is missing"
+                yield from present(item["prompts"], f"{at}.prompts") if "prompts" in item else ()
     for name, generation in config["generations"].items():
         yield from known("corpora", generation["corpus"], f"generations.{name}.corpus")
         yield from known("models", generation["generator"], f"generations.{name}.generator")
@@ -146,8 +154,10 @@ def _cycles(config: dict) -> Iterator[str]:
     def sources(node: tuple[str, str]) -> list[tuple[str, str]]:
         table, name = node
         entry = config[table][name]
+        if table == "corpora":
+            return [("models", item["model"]) for item in entry["filters"] if "model" in item]
         if table == "generations":
-            return [("models", entry["generator"])]
+            return [("corpora", entry["corpus"]), ("models", entry["generator"])]
         if table == "datasets":
             like = [("datasets", entry["size"].removeprefix("like:"))] if isinstance(entry["size"], str) else []
             return [("generations", entry["generation"]), *like]
