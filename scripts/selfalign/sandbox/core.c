@@ -124,7 +124,8 @@ static int is_one_of(const char *text, const char *const *names) {
 static int guard(const char *event, PyObject *arguments, void *unused) {
     /* ways to harness state, to native memory and to code that no compiler made */
     static const char *const events[] = {"gc.get_objects", "gc.get_referrers", "gc.get_referents",
-                                         "sys._current_frames", "sys._current_exceptions", NULL};
+                                         "sys._current_frames", "sys._current_exceptions",
+                                         "sqlite3.enable_load_extension", NULL};
     static const char *const imports[] = {"_ctypes", "_ctypes_test", "_cffi_backend", "_testcapi", "_testinternalcapi",
                                           "_testbuffer", "_testlimitedcapi", "_xxsubinterpreters", "_interpreters",
                                           NULL};
@@ -132,8 +133,9 @@ static int guard(const char *event, PyObject *arguments, void *unused) {
     if (strcmp(event, "import") == 0) {
         PyObject *name = PyTuple_GET_SIZE(arguments) ? PyTuple_GET_ITEM(arguments, 0) : NULL;
         const char *text = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+        const char *last = text ? strrchr(text, '.') : NULL; /* a library's entry is found by the name's last part */
         if (text == NULL) PyErr_Clear();
-        else if (is_one_of(text, imports)) {
+        else if (is_one_of(last ? last + 1 : text, imports)) {
             PyErr_Format(PyExc_ImportError, "%s is not available in the sandbox", text);
             return -1;
         }
@@ -208,6 +210,18 @@ static int ended(PyObject *result) {
     return result == NULL ? -1 : 0;
 }
 
+/* Call what pytest calls before a test method, where the class has it; it may take the method. Returns 0 on success. */
+static int call_setup(PyObject *owner, const char *name, PyObject *method) {
+    if (!PyObject_HasAttrString(owner, name)) return 0;
+    PyObject *setup = PyObject_GetAttrString(owner, name);
+    PyObject *code = setup ? PyObject_GetAttrString(setup, "__code__") : NULL;
+    PyObject *number = code ? PyObject_GetAttrString(code, "co_argcount") : NULL;
+    const int takes_method = method && number && PyLong_Check(number) && PyLong_AsLong(number) > 1;
+    PyErr_Clear();
+    if (setup == NULL) return 0;
+    return ended(takes_method ? PyObject_CallOneArg(setup, method) : PyObject_CallNoArgs(setup));
+}
+
 /* Run a test function, in an event loop when it is a coroutine. */
 static int run_test(PyObject *function) {
     PyObject *result = PyObject_CallNoArgs(function);
@@ -224,12 +238,14 @@ static int run_test(PyObject *function) {
 static int run_uncalled_tests(PyObject *names, PyObject *namespace, PyObject *test_case) {
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
         PyObject *item = PyDict_GetItemWithError(namespace, PyTuple_GET_ITEM(names, i));
+        Py_XINCREF(item); /* a test may delete itself */
         if (item && PyFunction_Check(item) && run_test(item)) return -1;
         if (item == NULL || !PyType_Check(item)) continue;
         if (test_case && PyType_IsSubtype((PyTypeObject *)item, (PyTypeObject *)test_case)) continue;
         PyObject *space = PyObject_GetAttrString(item, "__dict__");
         PyObject *keys = space ? PyMapping_Keys(space) : NULL;
         if (keys == NULL) return ended(NULL);
+        if (!PyMapping_HasKeyString(space, "__init__") && call_setup(item, "setup_class", NULL)) return -1;
         if (!PyMapping_HasKeyString(space, "__init__"))
             for (Py_ssize_t j = 0; j < PyList_GET_SIZE(keys); j++) {
                 PyObject *key = PyList_GET_ITEM(keys, j);
@@ -238,22 +254,24 @@ static int run_uncalled_tests(PyObject *names, PyObject *namespace, PyObject *te
                 PyObject *instance = PyObject_CallNoArgs(item);
                 PyObject *method = instance ? PyObject_GetAttr(instance, key) : NULL;
                 if (method == NULL) return ended(NULL);
-                if (run_test(method)) return -1;
+                if (call_setup(instance, "setup_method", method) || run_test(method)) return -1;
             }
     }
     return 0;
 }
 
-/* Lines of the program in an error's traceback: the outermost and the innermost, 0 for none. */
-static void find_lines(PyObject *error, int *outermost, int *innermost) {
+/* Find the innermost line of the program in an error's traceback, 0 for none. Returns whether all its lines there are
+ * among the given ones. */
+static int find_line(PyObject *error, PyObject *lines, int *innermost) {
     PyObject *step = PyException_GetTraceback(error);
-    *outermost = *innermost = 0;
+    int among = step != NULL;
+    *innermost = 0;
     while (step && PyTraceBack_Check(step)) {
         PyCodeObject *code = PyFrame_GetCode(((PyTracebackObject *)step)->tb_frame);
         if (PyUnicode_CompareWithASCIIString(code->co_filename, set.name) == 0) {
             PyObject *number = PyObject_GetAttrString(step, "tb_lineno");
             *innermost = number && PyLong_Check(number) ? (int)PyLong_AsLong(number) : 0;
-            if (*outermost == 0) *outermost = *innermost;
+            if (lines && (number == NULL || PySet_Contains(lines, number) != 1)) among = 0;
             Py_XDECREF(number);
         }
         Py_DECREF(code);
@@ -264,6 +282,7 @@ static void find_lines(PyObject *error, int *outermost, int *innermost) {
     }
     Py_XDECREF(step);
     PyErr_Clear();
+    return among && *innermost;
 }
 
 __attribute__((noreturn)) static void finish(const char *verdict) {
@@ -280,8 +299,8 @@ __attribute__((noreturn)) static void finish_with(PyObject *error, const char *v
         memory.rlim_cur = memory.rlim_max; /* room to say so */
         setrlimit(RLIMIT_AS, &memory);
     }
-    int outermost, innermost;
-    find_lines(error, &outermost, &innermost);
+    int innermost;
+    find_line(error, NULL, &innermost);
     if (PyErr_GivenExceptionMatches(error, PyExc_SyntaxError)) {
         PyObject *number = PyObject_GetAttrString(error, "lineno");
         if (number && PyLong_Check(number)) innermost = (int)PyLong_AsLong(number);
@@ -304,19 +323,19 @@ static PyObject *take_error(void) {
     return value;
 }
 
-/* The whole life of a program after the fork. The job: (code, namespace, first and last line of the last statement,
+/* The whole life of a program after the fork. The job: (code, namespace, lines where an exit leaves nothing undone,
  * top-level assertions, names of uncalled tests, hooks to install, function that runs unittest's cases or None). */
 __attribute__((noreturn)) static void be_program(PyObject *job, PyObject *prepare, PyObject *request,
                                                   int output) {
-    PyObject *code, *namespace, *names, *hooks, *run_cases;
-    int first, last, outermost, innermost;
+    PyObject *code, *namespace, *last_lines, *names, *hooks, *run_cases;
+    int line;
     long top_level;
     isolate(output);
     PyOS_AfterFork_Child();
     page->started = 1;
     if (job == Py_None && (job = PyObject_CallOneArg(prepare, request)) == NULL) finish_with(take_error(), "syntax");
     in_program = 1; /* not before: compiling makes code objects */
-    PyArg_ParseTuple(job, "OOiilOOO", &code, &namespace, &first, &last, &top_level, &names, &hooks, &run_cases);
+    PyArg_ParseTuple(job, "OOOlOOO", &code, &namespace, &last_lines, &top_level, &names, &hooks, &run_cases);
     Py_XDECREF(PyObject_CallFunction(set.seed, "i", 0));
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(hooks); i++)
         Py_XDECREF(PyObject_CallNoArgs(PyTuple_GET_ITEM(hooks, i)));
@@ -324,10 +343,10 @@ __attribute__((noreturn)) static void be_program(PyObject *job, PyObject *prepar
 
     if (error == NULL && ended(PyEval_EvalCode(code, namespace, namespace))) error = take_error();
     if (error && Py_IS_TYPE(error, (PyTypeObject *)PyExc_SystemExit)) {
-        /* unittest.main() or sys.exit(main()) as the last statement is a whole run; anywhere else it is not. */
+        /* unittest.main() or sys.exit(main()) at the end is a whole run; an exit that leaves work undone is not. */
         PyObject *status = PyObject_GetAttrString(error, "code");
-        find_lines(error, &outermost, &innermost);
-        if (status && PyObject_IsTrue(status) == 0 && first <= outermost && outermost <= last) error = NULL;
+        const int good = status == Py_None || (status && PyLong_Check(status) && PyObject_IsTrue(status) == 0);
+        if (find_line(error, last_lines, &line) && good) error = NULL;
         PyErr_Clear();
     }
     PyObject *cases = run_cases == Py_None ? NULL : PyImport_GetModule(PyUnicode_FromString("unittest"));
@@ -440,6 +459,7 @@ static PyObject *run(PyObject *self, PyObject *arguments) {
     close(output[0]);
     if (!*broken && printed > set.output) broken = "output_limit";
     const double cpu = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+    if (!*broken && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && cpu >= set.cpu_s) broken = "timeout_cpu"; /* RLIMIT_CPU: on many cores it may come first */
     const int passed = ATTESTED(status) && WEXITSTATUS(status) == PASSED;
     page->verdict[sizeof page->verdict - 1] = page->kind[sizeof page->kind - 1] = 0;
     page->message[sizeof page->message - 1] = 0;

@@ -38,7 +38,14 @@ posix_getpid, posix_exit = posix.getpid, posix._exit
 
 # Ways to harness state or native memory that the audit hook closes; nothing can remove the hook.
 FORBIDDEN_EVENTS = frozenset(
-    ("gc.get_objects", "gc.get_referrers", "gc.get_referents", "sys._current_frames", "sys._current_exceptions")
+    (
+        "gc.get_objects",
+        "gc.get_referrers",
+        "gc.get_referents",
+        "sys._current_frames",
+        "sys._current_exceptions",
+        "sqlite3.enable_load_extension",
+    )
 )
 FORBIDDEN_IMPORTS = frozenset(
     (
@@ -85,8 +92,8 @@ def make_recorders(counts: list[int], has_tests: bool) -> evidence.Recorders:
         return value
 
     def count(assertions, cases):
-        counts[0] += assertions
-        counts[1] += cases
+        counts[0] += max(assertions, 0)
+        counts[1] += max(cases, 0)
 
     return evidence.Recorders(
         test=record_test,
@@ -109,10 +116,22 @@ def run_uncalled_tests(job: evidence.Job, counts: list[int]) -> None:
         elif isinstance(item, type) and not (unittest and issubclass(item, unittest.TestCase)):
             if "__init__" in vars(item):  # pytest leaves those alone too: it is no class of tests
                 continue
-            for method in [key for key in vars(item) if key.startswith("test")]:
-                run_test(getattr(item(), method))
+            call_setup(item, "setup_class")
+            for name in [key for key in vars(item) if key.startswith("test")]:
+                instance = item()
+                method = getattr(instance, name)
+                call_setup(instance, "setup_method", method)
+                run_test(method)
     if job.run_cases and unittest and cases_before == 0:
         job.run_cases(job.namespace)
+
+
+def call_setup(owner: object, name: str, *method) -> None:
+    """Call what pytest calls before a test method, where the class has it; it may take the method."""
+    if hasattr(owner, name):
+        setup = getattr(owner, name)
+        code = getattr(setup, "__code__", None)
+        setup(*(method if code and code.co_argcount > 1 else ()))
 
 
 def run_test(function: typing.Callable) -> None:
@@ -122,6 +141,11 @@ def run_test(function: typing.Callable) -> None:
         import asyncio
 
         asyncio.run(result)
+
+
+def end_threads() -> None:
+    """Wait for the program's threads, as the interpreter does at its end."""
+    sys.modules["threading"]._shutdown()
 
 
 # --- A program's process ----------------------------------------------------------------------------------------
@@ -169,9 +193,12 @@ def report(verdict: str, error: BaseException | None, count: int, message: str =
     line = 0
     if error is not None:
         kind = type(error).__name__
-        message = str(error)[:2000]
-        line = (getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None) or 0
-        line = line or (find_lines(error) or [0])[-1]
+        line = (find_lines(error) or [0])[-1]
+        with contextlib.suppress(BaseException):  # both may run code of the program
+            message = str(error)[:2000]
+        with contextlib.suppress(BaseException):
+            if isinstance(error, SyntaxError) and type(error.lineno) is int:
+                line = error.lineno
     return "\x1f".join((verdict, str(count), str(line), kind, message)).encode("utf-8", "backslashreplace")
 
 
@@ -186,13 +213,15 @@ def run_program(_: None, job: evidence.Job | None, prepare: typing.Callable, req
     for hook in job.hooks:
         hook()
     error = call_program(exec, job.code, job.namespace)
-    # `unittest.main()` or `sys.exit(main())` as the last statement is a whole run; anywhere else it is not.
-    if type(error) is SystemExit and not error.code and job.first <= (find_lines(error) or [0])[0] <= job.last:
-        error = None
+    # `unittest.main()` or `sys.exit(main())` at the end is a whole run; an exit that leaves work undone is not.
+    if type(error) is SystemExit and (error.code is None or (isinstance(error.code, int) and error.code == 0)):
+        lines = find_lines(error)
+        if lines and job.last_lines.issuperset(lines):
+            error = None
     if error is None:
         error = call_program(run_uncalled_tests, job, counts)
     if error is None and "threading" in sys.modules:
-        error = call_program(sys.modules["threading"]._shutdown)
+        error = call_program(end_threads)
     if isinstance(error, MemoryError):
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # room to say so
@@ -218,7 +247,7 @@ def guard(
     """Audit hook: refuse what leads to harness state or to native memory."""
     if event in events or event.startswith("ctypes."):
         raise PermissionError(f"{event} is not available in the sandbox")
-    if event == "import" and arguments[0] in imports:
+    if event == "import" and arguments[0].rpartition(".")[2] in imports:  # an entry is found by the name's last part
         raise ImportError(f"{arguments[0]} is not available in the sandbox", name=arguments[0])
     if event == "object.__setattr__":
         space = getattr(arguments[0], "__globals__", None)
@@ -280,6 +309,10 @@ class Core:
         os.close(output)
         if not broken and printed > self.settings["output_kb"] * 1024:
             broken = "output_limit"
+        cpu = usage.ru_utime + usage.ru_stime
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        if not broken and killed and cpu >= self.settings["cpu_s"]:
+            broken = "timeout_cpu"  # by RLIMIT_CPU: on many cores it may come first
         marks, attested, text = said.partition(token)
         verdict, count, line, kind, message = "", "0", "0", "", ""
         if attested:
@@ -298,7 +331,7 @@ class Core:
             "failed_case": FAILED_CASE in marks,
             "assertions": int(count),
             "status": status,
-            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "cpu_s": cpu,
             "wall_s": time.monotonic() - start,
             "max_rss_mb": usage.ru_maxrss / 1024,
             "waits": usage.ru_nvcsw,
@@ -323,9 +356,11 @@ class Core:
             del sys.modules[name]
         sys.addaudithook(guard)
         posix_write(CONTROL, STARTED)
-        # One expression: the token is read first and waits on the value stack, without a name, for the report.
-        posix_write(CONTROL, posix_read(TOKEN, 32) + run_program(posix_close(TOKEN), job, prepare, request, counts))
-        posix_exit(0)
+        try:
+            # One expression: the token is read first and waits on the value stack, without a name, for the report.
+            posix_write(CONTROL, posix_read(TOKEN, 32) + run_program(posix_close(TOKEN), job, prepare, request, counts))
+        finally:
+            posix_exit(0)
 
     def _plan_isolation(self) -> list[tuple]:
         """Return the calls that take a process's privileges: all is made ready here, so that a fork copies little."""
