@@ -17,7 +17,6 @@ import os
 import pickle
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from selfalign.records.rows import Verdict
 from selfalign.sandbox import Program, Sandbox, SandboxSettings
 
 GATE = 0.995  # share of a set's steady records that the sandbox has to agree with
+COUNTS = ("records", "agree_with_record", "reruns", "agree_with_rerun", "steady", "agree_with_steady")
 # EvalPlus allows 4 GB and any output. Its limit is on each call (`call_within`), and ours for the whole program is
 # there for calls that no signal interrupts: right solutions of Mbpp/599 count to 10**8 sixteen times.
 EVALPLUS = SandboxSettings(cpu_s=240.0, memory_mb=4096, output_kb=1 << 16)
@@ -347,16 +347,16 @@ def explanation(record: Record, verdict: str) -> str | None:
 
 def compare(records: list[Record], verdicts: dict[str, Verdict]) -> dict:
     """Count agreements by set and list what differs."""
-    sets: dict[str, Counter] = {}
+    sets: dict[str, dict[str, int]] = {}
     disagreements, unsteady = [], []
     for record in records:
         verdict = verdicts[record.program]
         passed = verdict.verdict == "passed"
-        count = sets.setdefault(record.set, Counter())
+        count = sets.setdefault(record.set, dict.fromkeys(COUNTS, 0))
         count["records"] += 1
         count["agree_with_record"] += passed == record.recorded
         if record.rerun is not None:
-            count["rerun"] += 1
+            count["reruns"] += 1
             count["agree_with_rerun"] += passed == record.rerun
         row = {
             "set": record.set,
@@ -378,7 +378,7 @@ def compare(records: list[Record], verdicts: dict[str, Verdict]) -> dict:
         else:
             disagreements.append(row | {"reason": explanation(record, verdict.verdict)})
     summary = {
-        name: dict(count) | {"agreement": count["agree_with_steady"] / max(count["steady"], 1)}
+        name: count | {"agreement": count["agree_with_steady"] / max(count["steady"], 1)}
         for name, count in sets.items()
     }
     return {"sets": summary, "disagreements": disagreements, "unsteady_records": unsteady}
@@ -443,7 +443,7 @@ def main() -> int:
         print(
             f"{name}: {count['agree_with_steady']} of {count['steady']} steady records agree "
             f"({100 * count['agreement']:.2f} %); all records {count['agree_with_record']} of {count['records']}, "
-            f"reruns {count.get('agree_with_rerun', 0)} of {count.get('rerun', 0)}"
+            f"reruns {count['agree_with_rerun']} of {count['reruns']}"
         )
     print(
         f"{len(verdicts):,} programs, {result['cpu_s']:,} CPU seconds; not at hand: {sorted(not_at_hand) or 'nothing'}"

@@ -148,17 +148,32 @@ def test_recorded_verdicts(tmp_path, core):
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "said", "counted"),
     [
-        (("HumanEval/900", HALF, "fail", "pass", None, None), "recorded failed, here passed : NOT EXPLAINED"),
-        (("Mbpp/2", SIMILAR.format(b="b"), "pass", "pass", None, None), "recorded passed, here assertion"),
+        (
+            ("HumanEval/900", HALF, "fail", "pass", None, None),
+            "recorded failed, here passed : NOT EXPLAINED",
+            "HumanEval+ base: 0 of 1 steady records agree (0.00 %); all records 0 of 1, reruns 0 of 0",
+        ),
+        (
+            ("Mbpp/2", SIMILAR.format(b="b"), "fail", "fail", "fail", "fail"),
+            "recorded failed, here passed : NOT EXPLAINED",
+            "MBPP+ plus: 0 of 1 steady records agree (0.00 %); all records 0 of 1, reruns 0 of 1",
+        ),
+        (
+            ("Mbpp/2", SIMILAR.format(b="b"), "pass", "pass", None, None),
+            "recorded passed, here assertion",
+            "MBPP+ base: 0 of 1 steady records agree (0.00 %); all records 0 of 1, reruns 0 of 0",
+        ),
     ],
 )
-def test_a_record_that_disagrees(tmp_path, row, said):
+def test_a_record_that_disagrees(tmp_path, row, said, counted):
     folder = write_benchdata(tmp_path / "data", [row])
     done = run("recorded_verdicts.py", folder, "--output", tmp_path / "out.json", "--sets", "evalplus")
     assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     assert said in done.stdout
+    assert counted in done.stdout
     assert len(json.loads((tmp_path / "out.json").read_text())["disagreements"]) == 1
 
 
