@@ -344,7 +344,8 @@ def judge(
     """
     method = METHODS[name]
     command = wrap([peers_python if method.packaged else python, *method.flags, str(script), name, str(workers)])
-    with tempfile.TemporaryFile() as errors:
+    # SelfCodeAlign leaves a folder behind for each program that fails.
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as folder:
         try:
             process = subprocess.Popen(
                 command,
@@ -352,7 +353,7 @@ def judge(
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env=env,
+                env=(os.environ if env is None else env) | {"TMPDIR": folder},
                 start_new_session=True,
             )
         except FileNotFoundError:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -212,6 +213,13 @@ def test_methods_tell_right_from_wrong(method):
     passed = {name for name, verdict, _ in verdicts if verdict in peers.ACCEPTED}
     assert len(verdicts) == len(PROGRAMS)
     assert passed == {"joined", "apart", "noise"}
+
+
+def test_no_folder_is_left_behind():
+    prefix = f"left-behind-{os.getpid()}-"
+    program = {"id": "leak", "code": f"import tempfile\ntempfile.mkdtemp(prefix={prefix!r})\n", "tests": ""}
+    assert peers.judge("fork", [program], peers_python="none", limit_s=60) == [["leak", "pass", ""]]
+    assert list(Path(tempfile.gettempdir()).glob(f"{prefix}*")) == []
 
 
 def test_a_method_that_hangs_is_ended():
