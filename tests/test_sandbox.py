@@ -23,6 +23,41 @@ HOSTILE = {
         "quit": ("early_exit", "quit()\nassert 1 == 2\n"),
         "os._exit": ("early_exit", "import os\nos._exit(0)\nassert 1 == 2\n"),
         "exit status at the end": ("early_exit", "import sys\nassert 1 == 1\nsys.exit(3)\n"),
+        "empty text as exit status": ("early_exit", "import sys\nassert 1 == 1\nsys.exit('')\n"),
+        "function under test in a loop of tests": (
+            "early_exit",
+            "def f(x):\n    if x > 1: exit()\n    return x\ndef check(candidate):\n"
+            "    for x in (1, 2, 3):\n        result = candidate(x)\n        assert result == x\ncheck(f)\n",
+        ),
+        "function under test before an assertion": (
+            "early_exit",
+            "import sys\ndef f(x):\n    print(x)\n    if x > 1: sys.exit(0)\n"
+            "def test():\n    assert f(1) is None\n    y = f(2)\n    assert y == 3\n"
+            'if __name__ == "__main__":\n    test()\n',
+        ),
+        "function under test in the last assertion": (
+            "early_exit",
+            "import sys\ndef f(x): return x if x < 2 else sys.exit(0)\ndef check():\n    assert f(1) == 1\n"
+            "    assert f(2) == 3\ncheck()\n",
+        ),
+        "before the main block's last assertion": (
+            "early_exit",
+            'import sys\nif __name__ == "__main__":\n    assert 1 == 1\n    sys.exit(0)\n    assert 1 == 2\n',
+        ),
+        "in an import": (
+            "early_exit",
+            "open('m.py', 'w').write('import sys; sys.exit(0)')\nassert 1 == 1\n"
+            "if True:\n    import m\n    assert 1 == 2\n",
+        ),
+        "exception whose text raises": (
+            "exception",
+            "class E(Exception):\n    def __str__(self): raise OSError\nassert 1 == 1\nraise E()\n",
+        ),
+        "exception with an odd line": ("exception", "error = SyntaxError('x')\nerror.lineno = 'x'\nraise error\n"),
+        "exception whose line exits": (
+            "exception",
+            "class E(SyntaxError):\n    @property\n    def lineno(self): raise SystemExit(0)\nraise E('x')\n",
+        ),
         "thread": (
             "early_exit",
             "import os, threading, time\n"
@@ -47,6 +82,11 @@ HOSTILE = {
         "test with arguments never called": ("no_tests", "def test_f(fixture):\n    assert fixture == 1\n"),
         "tuple": ("no_tests", "assert (1 == 2, 'message')\n"),
         "constant": ("no_tests", "assert True\nassert 'no'\nassert lambda: False\n"),
+        "recorder called with negative numbers": (
+            "no_tests",
+            "import unittest\nfor cell in unittest.TestResult.startTest.__closure__:\n"
+            "    if hasattr(cell.cell_contents, 'count'): cell.cell_contents.count(-5, -5)\n",
+        ),
         "jumped over": (
             ("no_tests", "assertion"),
             "import sys\n"
@@ -91,6 +131,41 @@ HOSTILE = {
         "suppress": (
             "swallowed_assertion",
             "import contextlib\nwith contextlib.suppress(AssertionError):\n    assert 1 == 2\n",
+        ),
+        "return in finally": (
+            "swallowed_assertion",
+            "def test():\n    try:\n        assert 1 == 2\n    finally:\n        return\ntest()\nassert 1 == 1\n",
+        ),
+        "exception group": ("swallowed_assertion", "try:\n    assert 1 == 2\nexcept* AssertionError: pass\n"),
+        "empty text": (
+            "swallowed_assertion",
+            "x = ''\ntry:\n    assert f'{x}'\nexcept AssertionError: pass\nassert 1 == 1\n",
+        ),
+        "results of tasks": (
+            "swallowed_assertion",
+            "import asyncio\nasync def test(): assert 1 == 2\nasync def main():\n"
+            "    await asyncio.gather(test(), return_exceptions=True)\nasyncio.run(main())\nassert 1 == 1\n",
+        ),
+        "assertion of a thread's own function": (
+            "swallowed_assertion",
+            "import threading\ndef work(): assert 1 == 2\n"
+            "t = threading.Thread(target=work); t.start(); t.join()\nassert 1 == 1\n",
+        ),
+        "unittest fail": (
+            "swallowed_assertion",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(1, 1)\n"
+            "        try: self.fail('no error')\n        except Exception: pass\nunittest.main()\n",
+        ),
+        "unittest context": (
+            "swallowed_assertion",
+            "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        try:\n"
+            "            with self.assertRaises(ValueError): pass\n        except AssertionError: pass\n"
+            "unittest.main()\n",
+        ),
+        "awaited mock": (
+            "swallowed_assertion",
+            "from unittest.mock import AsyncMock\ntry: AsyncMock().assert_awaited()\n"
+            "except AssertionError: pass\nassert 1 == 1\n",
         ),
         "assertion in a thread": (
             "swallowed_assertion",
@@ -220,6 +295,12 @@ HOSTILE = {
             "        if hasattr(module, key): getattr(module, key)()\nraise LookupError\n",
         ),
         "ctypes": ("exception", "import ctypes\nassert 1 == 1\n"),
+        "ctypes under another name": (
+            "exception",
+            "import glob, importlib.machinery as m, os\n"
+            "[path] = glob.glob(os.path.dirname(os.__file__) + '/lib-dynload/_ctypes.*')\n"
+            "m.ExtensionFileLoader('x._ctypes', path).load_module('x._ctypes')\nassert 1 == 1\n",
+        ),
         "code that no compiler made": (
             ("passed", "exception"),
             "def f(): return 1\nf.__code__ = f.__code__.replace(co_name='g')\nassert f() == 1\n",
@@ -294,6 +375,10 @@ HOSTILE = {
             "exception",
             "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (-1, -1))\nassert 1 == 1\n",
         ),
+        "limits lowered": (
+            "exception",
+            "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))\nwhile True: pass\n",
+        ),
     },
     "the host": {
         "network": ("exception", "import socket\nsocket.create_connection(('1.1.1.1', 53), 2)\nassert 1 == 1\n"),
@@ -301,6 +386,7 @@ HOSTILE = {
             "exception",
             "import socket\nsocket.getaddrinfo('localhost.localdomain', 80)\nassert 1 == 1\n",
         ),
+        "sockets of the machine": ("exception", "import socket\nsocket.socket(socket.AF_VSOCK)\nassert 1 == 1\n"),
         "host file": ("exception", "open('/etc/passwd').read()\nassert 1 == 1\n"),
         "root's home": ("exception", "import os\nos.listdir('/home')\nassert 1 == 1\n"),
         "host folder": ("exception", "open('/usr/lib/canary', 'w')\nassert 1 == 1\n"),
@@ -353,6 +439,14 @@ CORRECT = {
     ),
     "main guard": 'def f(): return 1\nif __name__ == "__main__":\n    assert f() == 1\n',
     "exit at the very end": "import sys\ndef main():\n    assert 1 == 1\n    return 0\nsys.exit(main())\n",
+    "exit in main's last branch": (
+        "import sys\ndef main():\n    ok = 1 == 1\n    assert ok is True\n    if ok:\n        sys.exit(0)\n"
+        "    else:\n        sys.exit(1)\nmain()\n"
+    ),
+    "unreachable line after unittest": (
+        "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): self.assertEqual(1, 1)\n"
+        'if __name__ == "__main__":\n    unittest.main()\n    print("done")\n'
+    ),
     "pickle of a class": (
         "import pickle\nclass A:\n    x = 1\nassert pickle.loads(pickle.dumps(A())).x == 1\n"
         "assert A.__module__ == '__main__'\n"
@@ -387,12 +481,35 @@ CORRECT = {
         "suite = unittest.TestLoader().loadTestsFromTestCase(T)\nresult = unittest.TextTestRunner().run(suite)\n"
     ),
     "mock": "from unittest.mock import Mock\nm = Mock()\nm(1)\nm.assert_called_once_with(1)\n",
+    "awaited mock": (
+        "import asyncio\nfrom unittest.mock import AsyncMock\nm = AsyncMock()\nasyncio.run(m(2))\n"
+        "m.assert_awaited_once_with(2)\n"
+    ),
     "doctest": (
         'def f():\n    """\n    >>> f()\n    1\n    """\n    return 1\n'
         "import doctest\nfailures, _ = doctest.testmod()\n"
     ),
     "test function never called": "def f(): return 1\ndef test_f():\n    assert f() == 1\n",
     "test class never used": "class TestF:\n    def test_f(self):\n        assert 1 == 1\n",
+    "test class with set-up": (
+        "class TestF:\n    @classmethod\n    def setup_class(cls): cls.x = 1\n"
+        "    def setup_method(self, method): self.y = method.__name__\n"
+        "    def test_f(self):\n        assert (self.x, self.y) == (1, 'test_f')\n"
+    ),
+    "test that deletes itself": (
+        "def test_f():\n    del globals()['test_f']\n    assert [type('T', (), {}) for _ in range(50)]\n"
+    ),
+    "byte order mark": "\ufeffassert 1 == 1\n",
+    "old line ends": "def f():\r    return 1\r\nassert f() == 1\r",
+    "source behind odd line ends": (
+        "import inspect\n\x0c\nx = '\u2028\x85\x1c'\ndef f():\n    return 41\n"
+        "assert inspect.getsource(f) == 'def f():\\n    return 41\\n'\n"
+    ),
+    "local sockets": (
+        "import socket\na, b = socket.socketpair()\na.send(b'x')\nassert b.recv(1) == b'x'\n"
+        "s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()\n"
+        "assert socket.create_connection(s.getsockname())\n"
+    ),
     "test coroutine": "async def test_f():\n    assert 1 == 1\n",
     "assert helper": "def expect(a, b):\n    assert a == b\nexpect(1, 1)\n",
     "same hash and random numbers": (
@@ -478,6 +595,22 @@ SOLUTION = "def f(x):\n    assert x > 0\n    return x\n"
 )
 def test_separate_tests(expected, tests):
     assert judge(SOLUTION, tests).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "code", "tests"),
+    [
+        (
+            "passed",
+            "def check_age(a):\n    assert a >= 0\n",
+            "try: check_age(-1)\nexcept AssertionError: ok = 1\nassert ok\n",
+        ),
+        ("passed", SOLUTION.replace("\n", "\r"), "try: f(-1)\nexcept AssertionError: ok = 1\nassert ok\n"),
+        ("syntax", "def f(x): return x\nx = '''\n", "'''\nassert f(1) == 1\n"),
+    ],
+)
+def test_where_tests_begin(core, expected, code, tests):
+    assert judge(code, tests, core).verdict == expected
 
 
 def test_detail_is_short_and_the_same_on_every_run():
