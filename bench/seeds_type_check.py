@@ -1,0 +1,234 @@
+"""Measure the type check of seeds: functions per CPU-second beside the original's way, and agreement with Pyright.
+
+Speed: all methods run in turns on the same functions, in an order that moves on by one from round to round, each in a
+process of its own whose CPU time is counted with that of all its children. A method starts from functions as they were
+extracted, so steps before the checker count. "original" is Pyright on batches of 250 files, without a step before it.
+
+Agreement: each checker alone, on functions without undefined names and with all imports installed, against Pyright.
+A function that Pyright refuses and another checker keeps is one "kept wrongly"; the other way round it is "lost".
+
+The checkers that are not in envs/core.lock are looked for on the PATH.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from selfalign.records.commands import run_command  # noqa: E402
+from selfalign.records.files import read_table, write_json  # noqa: E402
+from selfalign.records.progress import Progress  # noqa: E402
+from selfalign.records.rows import Function, load_rows  # noqa: E402
+from selfalign.seeds.type_check import (  # noqa: E402
+    CHECKERS,
+    InstalledModules,
+    TypeChecker,
+    find_tool,
+    program_text,
+    undefined_names,
+)
+
+ORIGINAL_BATCH = 250  # files; a batch gets 120 s there, here none is cut, which only helps it
+ONE_BATCH = 1_000_000
+TARGET = 20.0  # times the original's functions per CPU-second
+
+
+def original(functions: Sequence[Function]) -> dict[int, str]:
+    """Run Pyright as the original does, and return the refused functions."""
+    refused = {}
+    for start in range(0, len(functions), ORIGINAL_BATCH):
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            for number, function in enumerate(functions[start : start + ORIGINAL_BATCH], start):
+                Path(folder, f"{number}.py").write_text(program_text(function), encoding="utf-8")
+            command = [find_tool("pyright"), "--pythonpath", sys.executable, "."]
+            output = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+        for line in output.splitlines():
+            if "- error:" in line:
+                refused[int(Path(line.strip().partition(":")[0]).stem)] = "type error"
+    return refused
+
+
+def ours(functions: Sequence[Function], checker: str) -> dict[int, str]:
+    """Run the whole filter with a checker, and return the refused functions with their reasons."""
+    found = TypeChecker(checker=checker, batch=ONE_BATCH, timeout_s=3600).check(functions)
+    return {number: error[0] for number, error in enumerate(found) if error}
+
+
+def alone(functions: Sequence[Function], checker: str) -> dict[int, str]:
+    """Run a checker without the steps before it, and return the refused functions with what it says."""
+    check = TypeChecker(checker=checker, batch=ONE_BATCH, timeout_s=3600)
+    return {number: detail for number, (_, detail) in check.type_errors(functions, range(len(functions))).items()}
+
+
+def _cpu_s() -> float:
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
+
+
+def _measured(method: Callable, functions: Sequence[Function], arguments: tuple) -> dict:
+    cpu, wall = _cpu_s(), time.monotonic()
+    refused = method(functions, *arguments)
+    return {
+        "cpu_s": round(_cpu_s() - cpu, 2),
+        "wall_s": round(time.monotonic() - wall, 2),
+        "largest_process_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
+        "refused": refused,
+    }
+
+
+def measure(method: Callable, functions: Sequence[Function], *arguments: str) -> dict:
+    """Run a method in a process of its own."""
+    with ProcessPoolExecutor(1) as pool:
+        return pool.submit(_measured, method, functions, arguments).result()
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Return median, smallest and largest of some values."""
+    return {"median": round(statistics.median(values), 2), "min": min(values), "max": max(values)}
+
+
+def compare_speed(functions: list[Function], checkers: list[str], rounds: int) -> dict:
+    """Run the original's way and the whole filter with each checker in turns."""
+    methods = [("original", original, ()), *((checker, ours, (checker,)) for checker in checkers)]
+    progress = Progress("speed", rounds * len(methods), unit="runs")
+    found: list[dict[str, dict]] = []
+    for number in range(rounds):
+        start = number % len(methods)
+        runs = {}
+        for name, method, arguments in methods[start:] + methods[:start]:
+            runs[name] = measure(method, functions, *arguments)
+            runs[name]["per_cpu_s"] = round(len(functions) / runs[name]["cpu_s"], 2)
+            progress.add()
+        found.append(runs)
+    kept = {name: len(functions) - len(found[0][name]["refused"]) for name, _, _ in methods}
+    reference = set(found[0]["original"]["refused"])
+    summary = {
+        name: {
+            **{key: spread([runs[name][key] for runs in found]) for key in ("per_cpu_s", "largest_process_mb")},
+            "times_original": spread(
+                [round(runs[name]["per_cpu_s"] / runs["original"]["per_cpu_s"], 2) for runs in found]
+            ),
+            "kept": kept[name],
+            "kept_wrongly": len(reference - set(found[0][name]["refused"])),
+            "lost": len(set(found[0][name]["refused"]) - reference),
+            "reasons": dict(Counter(found[0][name]["refused"].values())),
+        }
+        for name, _, _ in methods
+    }
+    return {"functions": len(functions), "rounds": rounds, "methods": summary}
+
+
+def compare_verdicts(functions: list[Function], checkers: list[str], examples: int) -> dict:
+    """Run each checker once on functions that the steps before it keep, and compare with Pyright."""
+    progress = Progress("agreement", len(checkers) + 1, unit="checkers")
+    runs = {}
+    for checker in dict.fromkeys(["pyright", *checkers]):
+        runs[checker] = measure(alone, functions, checker)
+        progress.add()
+    reference = runs["pyright"]["refused"]
+    table = {}
+    for checker, run in runs.items():
+        refused = run["refused"]
+        wrongly = sorted(reference.keys() - refused.keys())
+        lost = sorted(refused.keys() - reference.keys())
+        table[checker] = {
+            "cpu_s": run["cpu_s"],
+            "largest_process_mb": run["largest_process_mb"],
+            "both_keep": len(functions) - len(reference.keys() | refused.keys()),
+            "both_refuse": len(reference.keys() & refused.keys()),
+            "kept_wrongly": len(wrongly),
+            "lost": len(lost),
+            "agreement_percent": round(100 - 100 * (len(wrongly) + len(lost)) / len(functions), 2),
+            "kept_wrongly_by_pyright_rule": _by_rule([reference[number] for number in wrongly]),
+            "lost_by_rule": _by_rule([refused[number] for number in lost]),
+            "examples_kept_wrongly": [
+                f"{functions[number].name}: {reference[number]}" for number in wrongly[:examples]
+            ],
+            "examples_lost": [f"{functions[number].name}: {refused[number]}" for number in lost[:examples]],
+        }
+    return {"functions": len(functions), "checkers": table}
+
+
+def _by_rule(details: list[str]) -> dict[str, int]:
+    return dict(Counter(detail.partition(":")[0] for detail in details).most_common())
+
+
+def survivors(functions: list[Function]) -> list[Function]:
+    """Return the functions without undefined names whose imports are all installed here."""
+    undefined, installed = undefined_names(functions), InstalledModules()
+    return [
+        function
+        for number, function in enumerate(functions)
+        if number not in undefined and not installed.missing(function.imports)
+    ]
+
+
+def describe_machine() -> dict:
+    """Describe what the figures depend on."""
+    with open("/proc/cpuinfo") as file:
+        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    versions = {}
+    for name in ("ruff", *CHECKERS):
+        try:
+            said = subprocess.run([find_tool(name), "--version"], capture_output=True, text=True, check=True)
+        except ValueError:
+            continue  # not installed, and so not measured
+        versions[name] = said.stdout.split("\n")[0].split()[-1]
+    return {
+        "cpu": models[0] if models else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "tools": versions,
+    }
+
+
+def main() -> None:
+    """Parse the options, measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("functions", nargs="+", help="Parquet files of extract_functions")
+    parser.add_argument("--checkers", nargs="+", default=list(CHECKERS), choices=CHECKERS, help="which to measure")
+    parser.add_argument("--count", type=int, default=500, help="functions for the speed (default 500)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of the speed; 0 leaves it out (default 3)")
+    parser.add_argument(
+        "--agreement", type=int, default=3000, help="functions for the agreement; 0 leaves it out (default 3000)"
+    )
+    parser.add_argument("--examples", type=int, default=10, help="disagreements to show, of each kind (default 10)")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample (default 1)")
+    parser.add_argument("--output", help="JSON to write (default: only shown)")
+    options = parser.parse_args()
+    for name in ("ruff", "pyright", *options.checkers):
+        find_tool(name)
+    functions = [row for path in options.functions for row in load_rows(Function, read_table(path), path)]
+    if max(options.count, options.agreement) > len(functions):
+        raise ValueError(f"the files hold {len(functions):,} functions; give more, or ask for fewer")
+    random.Random(options.seed).shuffle(functions)
+    results = {"machine": describe_machine(), "load_average": os.getloadavg()[0]}
+    if options.agreement:
+        fit = survivors(functions[: 6 * options.agreement])[: options.agreement]
+        results["agreement"] = compare_verdicts(fit, options.checkers, options.examples)
+    if options.rounds:
+        results["speed"] = compare_speed(functions[: options.count], options.checkers, options.rounds)
+        ty = results["speed"]["methods"].get("ty")
+        found = ty and ty["times_original"]["median"]
+        results["target"] = {"at_least": TARGET, "found": found, "met": found and found >= TARGET}
+    if options.output:
+        write_json(options.output, results)
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    run_command(main)
