@@ -622,6 +622,14 @@ def test_detail_is_short_and_the_same_on_every_run():
     assert len(first.detail) <= 256
 
 
+def test_compiler_takes_no_more_memory_than_a_program(core):
+    """Each `finally` doubles the code within: the compiler wants gigabytes for a page, and takes some seconds."""
+    lines = [f"{' ' * depth}try: pass\n{' ' * depth}finally:\n" for depth in range(19)]
+    source = "".join(lines) + " " * 19 + "x = [1, 2, 3]\nassert 1 == 1\n"
+    verdict = judge(source, core=core, cpu_s=20.0, memory_mb=128)
+    assert (verdict.verdict, verdict.detail, verdict.max_rss_mb) == ("syntax", "MemoryError", 0.0)  # of no fork's
+
+
 def test_nothing_is_left_for_the_next_program():
     """One worker, so that both programs meet in one fork server."""
     leave = (

@@ -4,6 +4,7 @@ Requests come and verdicts go as length-prefixed JSON on the server's standard s
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import gc
@@ -15,6 +16,7 @@ import linecache
 import math
 import os
 import re
+import resource
 import signal
 import site
 import struct
@@ -150,22 +152,37 @@ def judge(seen: dict) -> tuple[str, str]:
     return "early_exit", f"ended with exit code {os.waitstatus_to_exitcode(status)} before its last statement"
 
 
-def answer(core: Core, prepare: typing.Callable, request: dict, cpu_s: float) -> dict:
+@contextlib.contextmanager
+def limits(cpu_s: float, memory_mb: int) -> typing.Iterator[None]:
+    """Let the compiler take no more than a program may; past its CPU time this server ends, past its memory it fails.
+
+    A source of a page can cost gigabytes: the compiler writes the body of each `finally` twice.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    memory = memory_mb << 20
+    resource.setrlimit(resource.RLIMIT_AS, (memory if soft == resource.RLIM_INFINITY else min(memory, soft), hard))
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict) -> dict:
     """Compile, run and judge one program.
 
     A source that is long, or that a server did not survive compiling, is compiled in the program's own process.
     """
     job = None
     if not request["alone"] and len(request["code"]) + len(request["tests"]) <= ALONE_ABOVE:
-        signal.setitimer(signal.ITIMER_PROF, cpu_s)  # ends this server when the compiler does not come back
         try:
-            job = prepare(request)
+            with limits(settings["cpu_s"], settings["memory_mb"]):
+                job = prepare(request)
         except evidence.SYNTAX_ERRORS as error:
             detail = describe(type(error).__name__, str(error), getattr(error, "lineno", None) or 0)
             times = {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0}
             return {"verdict": "syntax", "detail": detail, "assertions": 0, "starved": False, **times}
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
     seen = core.run(job, request)
     verdict, detail = judge(seen)
     return {
@@ -231,7 +248,7 @@ def serve() -> None:
     write_frame(replies, {"ready": sys.version.split()[0], "core": core.name})
     while (request := read_frame(requests)) is not None:
         try:
-            verdict = answer(core, prepare, request, settings["cpu_s"])
+            verdict = answer(core, prepare, request, settings)
         except OSError as error:
             verdict = {"verdict": "sandbox_error", "detail": str(error), "assertions": 0, "starved": False}
             verdict |= {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0}
