@@ -516,6 +516,10 @@ CORRECT = {
         "import random\nassert hash('selfalign') == 5446995912262081969\n"
         "assert random.random() == random.Random(0).random()\n"
     ),
+    "frozen modules": (
+        "import _imp, importlib\nnames = [n for n in _imp._frozen_module_names() if not n.startswith('__')]\n"
+        "assert 'runpy' in names and all(importlib.import_module(n) for n in names)\n"
+    ),
     "local time zone": "import time\nassert time.localtime(0).tm_hour == 0 and time.tzname[0] == 'UTC'\n",
     "zone names": "import zoneinfo\nassert zoneinfo.ZoneInfo('UTC').key == 'UTC'\n",
     "alarm": (

@@ -3,6 +3,7 @@
 Requests come and verdicts go as length-prefixed JSON on the server's standard streams, which programs never see.
 """
 
+import _imp
 import collections
 import contextlib
 import dataclasses
@@ -215,12 +216,14 @@ def serve() -> None:
     settings |= {"progress": PROGRESS, "extensions": EXTENSIONS}
     sys.path[:] = [evidence.WORK, *sys.path, *settings["path"]]
     sys.argv[:] = [evidence.NAME]
+    for name in _imp._frozen_module_names():  # the guard does not tell these from code that a program brings
+        if not name.startswith("__"):
+            __import__(name)
     for name in settings["packages"]:
         try:
             __import__(name)
         except Exception as error:  # whatever a package's own code raises
-            said = f"{type(error).__name__}: {error}"
-            write_frame(replies, {"error": f"package {name!r} cannot be loaded in the sandbox ({said})"})
+            write_frame(replies, {"error": f"{name}: {type(error).__name__}: {error}"})
             return
     machine = os.uname().machine
     if machine not in ARCHITECTURES:
