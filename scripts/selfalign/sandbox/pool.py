@@ -153,6 +153,8 @@ class Worker:
             frame = dataclasses.asdict(settings) | {"packages": kind, "path": path, "core": core and CORE}
             self._send(frame)
             hello = self._receive()
+            if "ready" not in hello:
+                raise WorkerDied(hello["error"])
         except WorkerDied as error:
             self.close()
             if kind:
@@ -162,9 +164,6 @@ class Worker:
                     "sandbox; take them out of the sandbox's packages"
                 ) from error
             raise SandboxUnavailable(explain(str(error))) from error
-        if "ready" not in hello:
-            self.close()
-            raise SandboxUnavailable(hello["error"])
         self.core = hello["core"]
 
     def fileno(self) -> int:
