@@ -15,6 +15,7 @@ from selfalign.records.files import read_json, read_jsonl, write_jsonl, write_ta
 from selfalign.records.rows import Concepts, Function, Instruction, Pair, Response, Verdict
 from selfalign.seeds.part import FUNCTION_COLUMNS
 from selfalign.selection.candidates import Candidate, load_candidates
+from selfalign.selection.card import data_card
 from selfalign.selection.pairs import Settings, select_pairs
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -92,6 +93,17 @@ def outcome(candidates: list[Candidate], settings: Settings, index: BenchmarkInd
     assert kept.keys() | dropped.keys() == {row.id for row in candidates}
     assert len(kept) + len(dropped) == len(candidates)
     return kept | dropped
+
+
+def test_the_card_counts_every_licence_and_the_commonest_packages():
+    rows = [candidate(number) for number in range(60)]
+    rows = [
+        replace(row, seed=replace(row.seed, licence="MIT | ISC" if number < 3 else "MIT", package=f"p{number // 2:02}"))
+        for number, row in enumerate([*rows, *(candidate(100 + number) for number in range(60))])
+    ]
+    card = data_card("d", select_pairs(rows, Settings(near_duplicate_threshold=1.0), EMPTY, 1), Settings(), 0)
+    assert "| MIT | 117 |\n| MIT \\| ISC | 3 |\n" in card
+    assert "| p49 | 2 |\n| 10 others | 20 |\n" in card
 
 
 TEXT = words("near", 60).split()

@@ -19,9 +19,14 @@ def _table(header: tuple[str, ...], rows: list[tuple]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _counts(name: str, values: list[str]) -> str:
+def _counts(name: str, values: list[str], most: int | None = None) -> str:
+    """Return the pairs of each value, the commonest first; beyond `most` values, the others together."""
     counts = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
-    return _table((name, "pairs"), [(value, f"{count:,}") for value, count in counts])
+    shown, others = counts[:most], counts[len(counts[:most]) :]
+    rows = [(value, f"{count:,}") for value, count in shown]
+    if others:
+        rows.append((f"{len(others):,} others", f"{sum(count for _, count in others):,}"))
+    return _table((name, "pairs"), rows)
 
 
 def data_card(name: str, selection: Selection, settings: Settings, benchmarks: int) -> str:
@@ -54,7 +59,7 @@ def data_card(name: str, selection: Selection, settings: Settings, benchmarks: i
         "## Licences of the seeds",
         "The model saw a seed's code when it wrote the concepts from which the pair was made.",
         _counts("licence", [pair.licence for pair in pairs]),
-        _counts("package", [pair.package for pair in pairs]),
+        _counts("package", [pair.package for pair in pairs], most=50),  # a corpus can have 100,000 repositories
         "## Settings",
         _table(("setting", "value"), [(key, f"`{value}`") for key, value in asdict(settings).items()]),
         "## Funnel",
