@@ -8,13 +8,13 @@ benchmarks may share tasks.
 """
 
 import ast
+import functools
 import re
 import unicodedata
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 
 from selfalign.records.files import read_jsonl
@@ -85,23 +85,6 @@ def _words_of(names: list[str]) -> tuple[str, ...]:
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COUNTED = (ast.expr, ast.stmt, ast.comprehension)
 _UNIMPORTANT = {"ctx", "type_comment", "kind"}  # fields that say nothing besides what their place in the tree says
-# Words that are in the source of such nodes, whatever its spelling
-_KEYWORDS = {
-    ast.Return: "return",
-    ast.While: "while",
-    ast.For: "for",
-    ast.comprehension: "in",
-    ast.Raise: "raise",
-    ast.With: "with",
-    ast.Try: "try",
-    ast.Delete: "del",
-    ast.Assert: "assert",
-    ast.Break: "break",
-    ast.Continue: "continue",
-    ast.Lambda: "lambda",
-    ast.Yield: "yield",
-    ast.ClassDef: "class",
-}
 
 
 class NormalForm:
@@ -111,7 +94,6 @@ class NormalForm:
 
     Attributes:
         items: Node types, names and constants in order: equal for trees that are equal so far.
-        words: Words, in lower case, that every code of this form contains.
         nodes: Expressions and statements, without the definitions themselves: a signature is no evidence.
     """
 
@@ -119,7 +101,6 @@ class NormalForm:
         self._variables, self._attributes, self._functions = _bound_names(definitions)
         self._names: dict[tuple[str, str], str] = {}
         self.items: list[object] = []
-        self.words: set[str] = set()
         self.nodes = 0
         for definition in definitions:
             self._visit(definition)
@@ -129,7 +110,6 @@ class NormalForm:
             self.items.append(self._names.setdefault((kind, name), f"v{len(self._names)}"))
         else:
             self.items.append(f"={name}")
-            self.words.update(_WORD.findall((name or "").lower()))
 
     def _visit(self, node: object) -> None:
         if isinstance(node, list):
@@ -150,8 +130,6 @@ class NormalForm:
         self.items.append(kind.__name__)
         if isinstance(node, _COUNTED) and kind not in _DEFINITIONS:
             self.nodes += 1
-        if kind in _KEYWORDS:
-            self.words.add(_KEYWORDS[kind])
         if kind is ast.Name:
             self._add_name(node.id, self._variables)
         elif kind is ast.Constant:
@@ -191,8 +169,7 @@ class NormalForm:
             self._visit(node.keywords)
         else:
             self._visit(node.args)
-        documented = ast.get_docstring(node, clean=False) is not None
-        self._visit((node.body[1:] if documented else node.body) or [ast.Pass()])
+        self._visit(_body(node))
 
 
 def _bound_names(definitions: list[ast.stmt]) -> tuple[set[str], set[str], set[str]]:
@@ -222,19 +199,33 @@ def _bound_names(definitions: list[ast.stmt]) -> tuple[set[str], set[str], set[s
     return (variables | functions) - {None}, attributes, functions
 
 
-def _normal_forms(tree: ast.Module) -> Iterator[tuple[list[ast.stmt], NormalForm]]:
-    """Yield the normal forms of each function and class of a module, and of all of them together, but trivial ones."""
+def _body(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> list[ast.stmt]:
+    """Return the statements of a definition without its docstring."""
+    documented = ast.get_docstring(node, clean=False) is not None
+    return (node.body[1:] if documented else node.body) or [ast.Pass()]
+
+
+def _outline(statements: list[ast.AST]) -> Iterator[str]:
+    for node in statements:
+        value = getattr(node, "value", None)
+        if not isinstance(node, ast.Assign | ast.AnnAssign | ast.Pass):
+            yield type(node).__name__
+        yield type(value).__name__ if value else ""
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+            if children := getattr(node, field, None):
+                yield field
+                yield from _outline(_body(node) if isinstance(node, _DEFINITIONS) else children)
+
+
+def _shape(definitions: list[ast.stmt]) -> tuple[str, ...]:
+    """Return what is the same for equal normal forms and known at a glance: the types of the statements."""
+    return tuple(_outline(definitions))
+
+
+def _groups(tree: ast.Module) -> list[list[ast.stmt]]:
+    """Return each function and class of a module by itself, and all of them together."""
     definitions = [node for node in tree.body if isinstance(node, _DEFINITIONS)]
-    groups = [[node] for node in definitions]
-    if len(definitions) > 1:
-        groups.append(definitions)
-    for group in groups:
-        try:
-            form = NormalForm(group)
-        except RecursionError:
-            continue  # nested deeper than any tree in the table, whose forms were made in the same way
-        if form.nodes >= TRIVIAL_NODES:
-            yield group, form
+    return [[node] for node in definitions] + ([definitions] if len(definitions) > 1 else [])
 
 
 def _tokens(text: str) -> str:
@@ -287,63 +278,35 @@ class _Ngrams:
     task: int
     ngrams: tuple[str, ...]  # those that are no boilerplate, with a space around each
     least: float  # n-grams
+    words: frozenset[str]  # without one of these too few n-grams are left
+    rarest: tuple[tuple[str, int], ...]  # each n-gram's rarest word, and how many n-grams have it
     kind: str = "n-grams"
 
     def find(self, text: "_Text") -> str | None:
-        allowed = len(self.ngrams) - self.least
-        first, missed = None, 0
-        for ngram in self.ngrams:
-            if ngram in text.word_line:
-                first = first or ngram.strip()
-            else:
-                missed += 1
-                if missed > allowed:
-                    return None
-        return first
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Tree:
-    """Functions and classes whose own names do not count."""
-
-    task: int
-    items: tuple[object, ...]
-    words: frozenset[str]
-    kind: str = "solution tree"
-
-    def find(self, text: "_Text") -> str | None:
-        return text.forms.get(self.items) if self.words <= text.words else None
+        if not self.words <= text.words:
+            return None
+        if sum(count for word, count in self.rarest if word in text.words) < self.least:
+            return None
+        found = [ngram for ngram in self.ngrams if ngram in text.word_line]
+        return found[0].strip() if len(found) >= self.least else None
 
 
 class _Text:
-    """What patterns are looked for in: a text and the code in it, taken apart once and only as far as needed."""
+    """What patterns are looked for in: a text, taken apart once and only as far as needed."""
 
-    def __init__(self, text: str, code: str):
-        self.code = code
+    def __init__(self, text: str):
         self.text = text if text.isascii() else unicodedata.normalize("NFKC", text)  # as Python reads identifiers
         lower = self.text.lower()
         # The same words as the pattern's, at a fifth of its time
         self.words = set(lower.translate(_NO_WORDS).split() if lower.isascii() else _WORD.findall(lower))
 
-    @cached_property
+    @functools.cached_property
     def tokens(self) -> str:
         return _tokens(self.text)
 
-    @cached_property
+    @functools.cached_property
     def word_line(self) -> str:
         return f" {' '.join(_WORD.findall(self.text.lower()))} "
-
-    @cached_property
-    def forms(self) -> dict[tuple[object, ...], str]:
-        """Normal forms of the code, each with its source."""
-        tree = parse_python(self.code)
-        if tree is None:
-            return {}
-        lines = self.code.split("\n")
-        return {
-            tuple(form.items): "\n".join("\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in group)
-            for group, form in _normal_forms(tree)
-        }
 
 
 class BenchmarkIndex:
@@ -355,7 +318,11 @@ class BenchmarkIndex:
 
     def __init__(self, rows: Iterable[dict]):
         self.tasks: list[_Task] = []
-        self._patterns: list[_Needle | _Ngrams | _Tree] = []
+        # How common words are in code and in prose on code: in what Python says about itself, and in these tasks
+        self._counts = Counter(_python_words())
+        self._patterns: list[_Needle | _Ngrams] = []
+        # Shape to normal form to tasks
+        self._trees: dict[tuple, dict[tuple, list[int]]] = defaultdict(lambda: defaultdict(list))
         entries: dict[tuple[str, ...], set[int]] = defaultdict(set)
         fields: list[tuple[int, list[str]]] = []  # task and n-grams
         for row in rows:
@@ -372,6 +339,7 @@ class BenchmarkIndex:
         number = len(self.tasks)
         instruction, solution = row["instruction"] or "", row["canonical_solution"] or ""
         prompt, entry = row["prompt"] or "", row["entry_point"] or ""
+        self._counts.update(_WORD.findall(f"{instruction}\n{solution}".lower()))
         self.tasks.append(
             _Task(
                 benchmark=row["benchmark"],
@@ -394,15 +362,17 @@ class BenchmarkIndex:
         definitions = [node for node in tree.body if isinstance(node, _DEFINITIONS)]
         for node in definitions:
             if node.name == entry:
-                body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+                body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
                 if body:
                     lines = "\n".join(solution.split("\n")[body[0].lineno - 1 : node.end_lineno])
                     # Right after a signature or a docstring: the end of a longer solution is another task
                     for before in ":\"'":
                         self._add_needle(number, "solution", before + lines, padding=1)
-        for group, form in _normal_forms(tree):
+        for group in _groups(tree):
             if len(group) > 1 or group[0].name == entry:
-                self._patterns.append(_Tree(task=number, items=tuple(form.items), words=frozenset(form.words)))
+                form = NormalForm(group)
+                if form.nodes >= TRIVIAL_NODES:
+                    self._trees[_shape(group)][tuple(form.items)].append(number)
 
     def _add_needle(self, task: int, kind: str, text: str, padding: int = 0) -> None:
         tokens = _tokens(text)
@@ -415,29 +385,41 @@ class BenchmarkIndex:
         for task, ngrams in fields:
             for ngram in ngrams:
                 tasks[ngram].add(task)
+        counts = self._counts
         for task, ngrams in fields:
-            distinctive = tuple(f" {ngram} " for ngram in ngrams if self._is_distinctive(tasks[ngram]))
+            distinctive = [ngram for ngram in ngrams if self._is_distinctive(tasks[ngram])]
             # Of each field, boilerplate included, a share must match by n-grams that are not boilerplate
             least = NGRAM_SHARE * len(ngrams)
             if distinctive and len(distinctive) >= least:
-                self._patterns.append(_Ngrams(task=task, ngrams=distinctive, least=least))
+                rarest = Counter(min(ngram.split(), key=lambda word: (counts[word], word)) for ngram in distinctive)
+                holding = Counter(word for ngram in distinctive for word in set(ngram.split()))
+                self._patterns.append(
+                    _Ngrams(
+                        task=task,
+                        ngrams=tuple(f" {ngram} " for ngram in distinctive),
+                        least=least,
+                        words=frozenset(word for word in holding if len(distinctive) - holding[word] < least),
+                        rarest=tuple(sorted(rarest.items(), key=lambda item: (counts[item[0]], item[0]))),
+                    )
+                )
 
     def _guard(self) -> None:
-        """Make the table of guards: of each pattern's words those that are rare in the benchmarks."""
-        words = [pattern.words if not isinstance(pattern, _Ngrams) else None for pattern in self._patterns]
-        counts = Counter(word for found in words if found for word in found)
-
-        def rarity(word: str) -> tuple[int, int, str]:
-            return counts[word], -len(word), word
-
+        """Make the table of guards: of each pattern's words the rare ones."""
+        counts = self._counts
         self._guards: dict[str, list[int]] = defaultdict(list)
         self._unguarded: list[int] = []
         for number, pattern in enumerate(self._patterns):
+            choices = [[word] for word in pattern.words]
             if isinstance(pattern, _Ngrams):
-                for guard in _ngram_guards(pattern, rarity):
-                    self._guards[guard].append(number)
-            elif pattern.words:
-                self._guards[min(pattern.words, key=rarity)].append(number)
+                choices.append([])
+                left = len(pattern.ngrams)
+                for word, count in pattern.rarest:  # until too few n-grams for a match are without one
+                    if left >= pattern.least:
+                        choices[-1].append(word)
+                        left -= count
+            if choices:
+                for word in min(choices, key=lambda words: (sum(counts[word] for word in words), words)):
+                    self._guards[word].append(number)
             else:
                 self._unguarded.append(number)
         self._guard_words = frozenset(self._guards)
@@ -453,7 +435,7 @@ class BenchmarkIndex:
         Returns:
             The strongest evidence of each task that matches, the strongest first.
         """
-        text = _Text("\n".join(part for part in (instruction, response or code) if part), code)
+        text = _Text("\n".join(part for part in (instruction, response or code) if part))
         numbers = [number for word in text.words & self._guard_words for number in self._guards[word]]
         found = []  # rank of the kind, task, what matched
         for number in {*numbers, *self._unguarded}:
@@ -461,12 +443,28 @@ class BenchmarkIndex:
             matched = pattern.find(text)
             if matched is not None:
                 found.append((KINDS.index(pattern.kind), pattern.task, matched))
+        for task, source in self._find_trees(code):
+            found.append((KINDS.index("solution tree"), task, source))
         for task, names in self._find_entries(_defined(code), instruction, text):
             found.append((KINDS.index("entry point"), task, names))
         strongest: dict[int, Evidence] = {}
         for rank, task, matched in sorted(found):
             strongest.setdefault(task, self.tasks[task].evidence(KINDS[rank], matched))
         return list(strongest.values())
+
+    def _find_trees(self, code: str) -> Iterator[tuple[int, str]]:
+        tree = parse_python(code)
+        for group in _groups(tree) if tree else ():
+            forms = self._trees.get(_shape(group))
+            if forms is None:
+                continue
+            try:
+                form = NormalForm(group)
+            except RecursionError:
+                continue  # nested deeper than any tree in the table, whose forms were made in the same way
+            for task in forms.get(tuple(form.items), ()):
+                lines = code.split("\n")
+                yield task, "\n".join("\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in group)
 
     def _find_entries(self, defined: list[str], instruction: str, text: _Text) -> Iterator[tuple[int, str]]:
         for names in (defined, *([name] for name in {*defined, *_IDENTIFIER.findall(instruction)})):
@@ -478,21 +476,17 @@ class BenchmarkIndex:
                     yield number, " ".join(names)
 
 
+@functools.cache
+def _python_words() -> Counter[str]:
+    """Count the words of Python's own help."""
+    from pydoc_data.topics import topics
+
+    return Counter(_WORD.findall("\n".join(topics.values()).lower()))
+
+
 def _defined(code: str) -> list[str]:
     """Return the names of the functions and classes that begin at the beginning of a line."""
     return _DEFINED.findall("\n" + code)
-
-
-def _ngram_guards(pattern: _Ngrams, rarity: Callable[[str], tuple]) -> Iterator[str]:
-    """Yield rare words until too few n-grams for a match are without one."""
-    without = set(pattern.ngrams)
-    for word in sorted({word for ngram in pattern.ngrams for word in ngram.split()}, key=rarity):
-        if len(without) < pattern.least:
-            return
-        rest = {ngram for ngram in without if f" {word} " not in ngram}
-        if len(rest) < len(without):
-            without = rest
-            yield word
 
 
 def load_benchmarks(paths: Iterable[str | Path]) -> BenchmarkIndex:
