@@ -267,6 +267,7 @@ TYPES = [
     ("def f(x):\n    return os.gone", "import os.gone", "type error"),
     # No type stubs exist for it, but it is of the standard library
     ("def f(x):\n    return _symtable.symtable(x, 'a', 'exec')", "import _symtable", None),
+    ("def f(x: ParseFloat):\n    return x", "from tomllib._types import ParseFloat", None),
     ("def f(x: Later) -> Later:\n    return x", "from __future__ import annotations", "undefined name"),
     ("def f(x: int):\n    return x.nothing  # type: ignore", "", None),
     # Comments for one checker are for none, so that the verdict is the same with all
@@ -415,11 +416,11 @@ def test_the_command_keeps_every_function_in_one_of_its_two_files(tmp_path):
         row.id: reason for row, (_, _, reason) in zip(rows, TYPES, strict=True) if reason
     }
     assert json.loads(files["funnel.json"].read_text())["stages"] == [
-        {"stage": "returns_value", "input": 16, "kept": 16, "dropped": {}},
+        {"stage": "returns_value", "input": 17, "kept": 17, "dropped": {}},
         {
             "stage": "type_check",
-            "input": 16,
-            "kept": 4,
+            "input": 17,
+            "kept": 5,
             "dropped": {"type error": 7, "undefined name": 4, "unresolved import": 1},
         },
     ]

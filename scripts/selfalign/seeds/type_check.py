@@ -300,9 +300,18 @@ class TypeChecker:
 
 
 def _is_stdlib_import(item: Diagnostic) -> bool:
-    """Return whether a diagnostic is about a compiled module of the standard library that has no type stubs."""
+    """Return whether a diagnostic is about a module of the standard library that only lacks type stubs."""
     match = _MISSING_MODULE.search(item.message)
-    return match is not None and match[1] in sys.stdlib_module_names
+    if match is None or match[1].partition(".")[0] not in sys.stdlib_module_names:
+        return False
+    # Compiled modules are not files everywhere; inner ones are looked for as files, since an import runs their parents
+    path, parts = None, match[1].split(".")
+    for number in range(1, len(parts)):
+        parent = PathFinder.find_spec(".".join(parts[:number]), path)
+        path = parent and parent.submodule_search_locations
+        if not path:
+            return False
+    return len(parts) == 1 or PathFinder.find_spec(match[1], path) is not None
 
 
 def program_text(row: Function) -> str:
