@@ -309,6 +309,17 @@ HOSTILE = {
             ("passed", "exception"),
             "import marshal\nmarshal.loads(marshal.dumps(1))\nassert 1 == 1\n",
         ),
+        "code read by the import system": (
+            ("passed", "exception"),
+            "import importlib._bootstrap_external as b, marshal, os\n"
+            "code = marshal.dumps(compile('x = 1', 'x', 'exec'))\n"
+            "b._compile_bytecode(code, 'os', os.__spec__.cached)\nassert 1 == 1\n",
+        ),
+        "compiled module of its own": (
+            ("passed", "exception"),
+            "import py_compile\nopen('m.py', 'w').write('x = 1')\npy_compile.compile('m.py', 'n.pyc')\n"
+            "import n\nassert n.x == 1\n",
+        ),
         "a library of its own": (
             "exception",
             "import importlib.machinery as m, os, shutil, _lsprof\nshutil.copy(_lsprof.__file__, 'own.so')\n"

@@ -21,7 +21,7 @@ Covered; every line has hostile programs in tests/test_sandbox.py:
 - fake results: printed, written to any descriptor, returned as exit code, from a fork of the program
 - the harness: frames and their namespaces, its functions called or loaded again, gc, patched builtins and modules,
   ctypes, memory files, libraries that the program wrote, executable memory; with the C core, code objects that no
-  compiler made, unless they come by a module's compiled file
+  compiler made and compiled files of modules that the program wrote
 - resources: CPU, loops in C, ignored signals, sleep, memory, threads, forks, disk, inodes, descriptors, output, core
 - the host: network, files, environment, other processes, signals to them, devices, /proc, /sys, exec, namespaces
 - the next program: files, shared memory, processes and threads left behind
@@ -30,9 +30,9 @@ Not covered:
 - Tests that prove nothing: `assert f(1) == f(1)`, an `__eq__` that is always true, a function under test that reads or
   replaces its tests. A program that wants to pass can also write `assert 1 == 1`.
 - Checks without assertions, such as `if f(1) != 2: raise ValueError`, are no evidence: the verdict is no_tests.
-- Forging a pass by native memory tricks: crafted bytecode in a compiled module file, faults of a package's own C code
-  (numpy can be told to read and write any address). With the Python core also by a trace function set on the harness's
-  frames or by crafted code objects. None of these leads out of the sandbox.
+- Forging a pass by native memory tricks: faults of a package's own C code (numpy can be told to read and write any
+  address). With the Python core also by a trace function set on the harness's frames or by crafted code objects. None
+  of these leads out of the sandbox.
 - Debuggers: setting a frame's line does nothing, and code objects cannot be made by hand.
 - Bugs of the kernel behind system calls that Python needs, and side channels such as timing.
 - Memory of the kernel (pipes, sockets), and with `processes` above 0 the sum over a program's processes: each has

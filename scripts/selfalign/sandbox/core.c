@@ -23,6 +23,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -121,6 +122,30 @@ static int is_one_of(const char *text, const char *const *names) {
     return 0;
 }
 
+/* Tell whether the data that the import system reads are those of the compiled file it names, one that no program can
+ * write: a program may call the import system's functions with bytes of its own. */
+static int is_compiled_file(PyFrameObject *frame, PyObject *data) {
+    enum { HEADER = 16 }; /* bytes before the code, PEP 552 */
+    PyObject *locals = PyFrame_GetLocals(frame);
+    PyObject *name = locals ? PyMapping_GetItemString(locals, "bytecode_path") : NULL;
+    const char *path = name && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
+    const int file = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    struct statvfs mount;
+    struct stat status;
+    int same = file >= 0 && PyBytes_Check(data) && fstatvfs(file, &mount) == 0 && mount.f_flag & ST_RDONLY &&
+               fstat(file, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == PyBytes_GET_SIZE(data) + HEADER;
+    if (same) {
+        char *content = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+        same = content != MAP_FAILED && memcmp(content + HEADER, PyBytes_AS_STRING(data), (size_t)PyBytes_GET_SIZE(data)) == 0;
+        if (content != MAP_FAILED) munmap(content, (size_t)status.st_size);
+    }
+    if (file >= 0) close(file);
+    Py_XDECREF(name);
+    Py_XDECREF(locals);
+    PyErr_Clear();
+    return same;
+}
+
 static int guard(const char *event, PyObject *arguments, void *unused) {
     /* ways to harness state, to native memory and to code that no compiler made */
     static const char *const events[] = {"gc.get_objects", "gc.get_referrers", "gc.get_referents",
@@ -147,6 +172,7 @@ static int guard(const char *event, PyObject *arguments, void *unused) {
         PyFrameObject *frame = PyEval_GetFrame(); /* asyncio makes coroutines of its generators; modules are imported */
         PyCodeObject *caller = frame ? PyFrame_GetCode(frame) : NULL;
         refused = (PyObject *)caller != (new_code ? set.coroutine_code : set.loader_code);
+        if (!refused && !new_code) refused = !is_compiled_file(frame, PyTuple_GET_ITEM(arguments, 0));
         Py_XDECREF(caller);
     }
     if (refused) PyErr_Format(PyExc_PermissionError, "%s is not available in the sandbox", event);
