@@ -15,7 +15,14 @@ from pathlib import PurePosixPath
 
 from selfalign.records.files import digest
 from selfalign.records.rows import Function
-from selfalign.seeds.scanning import Definition, find_definitions, find_docstring, find_imports, long_strings
+from selfalign.seeds.scanning import (
+    Definition,
+    find_definitions,
+    find_docstring,
+    find_imports,
+    has_functions,
+    long_strings,
+)
 from selfalign.seeds.sources import LARGEST_FILE, SourceFile
 
 _BLOCKS = {
@@ -151,60 +158,83 @@ def _parse_imports(statements: Sequence[str]) -> list[ast.stmt]:
         return [node for statement in statements for node in _parse_imports([statement])] if statements[1:] else []
 
 
-def module_imports(statements: Sequence[str], path: str) -> list[tuple[str, str]]:
-    """Return the names that import statements bind, each with the statement that binds it alone.
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A name that a module imports.
+
+    Attributes:
+        line: The statement that binds this name alone.
+        is_plain: Whether it is `import a` or `import a.b`, which bind the same name.
+    """
+
+    name: str
+    line: str
+    is_plain: bool
+
+
+def module_imports(statements: Sequence[str], path: str) -> list[Import]:
+    """Return the names that import statements bind.
 
     Star imports are left out: what they bind is not known.
     """
-    found: list[tuple[str, str]] = []
+    found: list[Import] = []
     for node in _parse_imports(statements):
         for alias in getattr(node, "names", ()):
             name = alias.asname or alias.name.split(".")[0]
             as_name = f" as {alias.asname}" if alias.asname else ""
             if isinstance(node, ast.Import):
-                found.append((name, f"import {alias.name}{as_name}"))
+                found.append(Import(name, f"import {alias.name}{as_name}", not as_name))
             elif alias.name != "*":
                 module = _absolute_module(node, path)
                 if module:
-                    found.append((name, f"from {module} import {alias.name}{as_name}"))
+                    found.append(Import(name, f"from {module} import {alias.name}{as_name}", False))
     return found
 
 
-def global_names(code: str) -> set[str]:
-    """Return the names that a function takes from its module or the builtins.
-
-    Raises:
-        SyntaxError: the code is not Python 3.
-        ValueError, RecursionError, MemoryError: the parser refuses it, as it is nested too deeply.
-    """
+def taken_names(table: symtable.SymbolTable, wanted: set[str]) -> set[str]:
+    """Return which of some names a function takes from its module or the builtins, by its symbol table."""
     names = set()
-    tables = [symtable.symtable(code, "function", "exec")]
+    tables = [table]
     while tables:
         table = tables.pop()
         tables += table.get_children()
-        for symbol in table.get_symbols():
+        for name in wanted.intersection(table.get_identifiers()):
+            symbol = table.lookup(name)
             if symbol.is_referenced() and (symbol.is_global() or table.get_type() == "module"):
-                names.add(symbol.get_name())
+                names.add(name)
     return names
 
 
-def used_imports(names: set[str], imports: Sequence[tuple[str, str]]) -> str:
-    """Return the import statements that a function with these global names uses, one per line.
+def used_imports(code: str, table: symtable.SymbolTable, imports: Sequence[Import]) -> str:
+    """Return the import statements that a function uses, one per line.
 
     Where a name is bound twice (`try`, `except ImportError`), the first binding counts; `import a.b` and `import a.c`
     bind the same name and are both kept.
+
+    Args:
+        table: The function's symbol table.
     """
+    wanted = {found.name for found in imports if found.name in code}
+    names = taken_names(table, wanted) if wanted else wanted
     lines: list[str] = []
-    plain: dict[str, bool] = {}  # name to whether `import a` or `import a.b` bound it
-    for name, line in imports:
-        if not line.startswith("from __future__ "):
-            is_plain = re.fullmatch(r"import \S+", line) is not None
-            if name not in names or (name in plain and not (plain[name] and is_plain)):
+    plain: dict[str, bool] = {}
+    for found in imports:
+        if not found.line.startswith("from __future__ "):
+            if found.name not in names or (found.name in plain and not (plain[found.name] and found.is_plain)):
                 continue
-            plain.setdefault(name, is_plain)
-        lines.append(line)
+            plain.setdefault(found.name, found.is_plain)
+        lines.append(found.line)
     lines = list(dict.fromkeys(lines))
     return "\n".join(sorted(lines, key=lambda line: not line.startswith("from __future__ ")))
+
+
+def _symbols(code: str) -> symtable.SymbolTable:
+    """Return the symbol table of a function.
+
+    Raises:
+        SyntaxError, ValueError, RecursionError, MemoryError: the code is not Python 3.
+    """
+    return symtable.symtable(code, "function", "exec")
 
 
 def _parsed(code: str) -> tuple[str, str, int]:
@@ -230,14 +260,21 @@ class _Found:
     line: int
     name: str
     docstring: str
-    names: set[str]
+    table: symtable.SymbolTable
 
 
 def _without_trailing_comments(code: str) -> str:
-    code = code.rstrip()
-    while (last := code.rfind("\n") + 1) and code[last] == "#":
-        code = code[:last].rstrip()
-    return code
+    """Cut the comments behind a function: those from the first at the left margin on."""
+    end = stop = len(code)
+    while stop > 0:
+        start = code.rfind("\n", 0, stop) + 1
+        line = code[start:stop].lstrip()
+        if line and line[0] != "#":
+            break
+        if code.startswith("#", start):
+            end = start
+        stop = start - 1
+    return code[:end].rstrip()
 
 
 def _docstring(text: str, definition: Definition) -> tuple[bool, str | None]:
@@ -266,7 +303,7 @@ def _read_definition(text: str, definition: Definition, line: int) -> _Found | s
         if not has_string:
             return "no docstring"
         name = definition.name
-        names = global_names(code)
+        table = _symbols(code)
         if name is None or docstring is None:
             name, docstring, _ = _parsed(code)
     except _NOT_PYTHON_3:
@@ -275,10 +312,10 @@ def _read_definition(text: str, definition: Definition, line: int) -> _Found | s
             longer = text[definition.start : definition.following]
             name, docstring, lines = _parsed(longer)
             code = "\n".join(longer.split("\n")[:lines]).rstrip()
-            names = global_names(code)
+            table = _symbols(code)
         except _NOT_PYTHON_3:
             return _syntax_error(code)
-    return _Found(code, line, name, docstring, names) if docstring else "no docstring"
+    return _Found(code, line, name, docstring, table) if docstring else "no docstring"
 
 
 def _by_lines(text: str, definitions: Iterable[Definition]) -> Iterator[_Found | str]:
@@ -302,11 +339,11 @@ def _by_tree(root, data: bytes) -> Iterator[_Found | str]:
             code = data[node.start_byte : node.end_byte].decode().rstrip()
             try:
                 name, docstring, _ = _parsed(code)
-                names = global_names(code)
+                table = _symbols(code)
             except _NOT_PYTHON_3:
                 yield "not Python 3"
                 continue
-            found = _Found(code, node.start_point[0] + 1, name, docstring, names)
+            found = _Found(code, node.start_point[0] + 1, name, docstring, table)
             yield found if docstring else "no docstring"
 
 
@@ -318,6 +355,9 @@ def extract_source(text: str, source: SourceFile, extraction: Extraction, *, who
         whole: Parse the whole file, as is done otherwise only where its lines leave a doubt.
     """
     padded = "\n" + text
+    if not whole and not has_functions(padded):
+        extraction.files["read"] += 1
+        return
     strings = None if whole else long_strings(padded)
     definitions = None if strings is None else find_definitions(padded, strings)
     if definitions is None:
@@ -337,14 +377,14 @@ def extract_source(text: str, source: SourceFile, extraction: Extraction, *, who
             if definitions is None:
                 statements = [part.text.decode() for part in _import_nodes(root)]
             else:
-                statements = find_imports(padded, strings)
+                statements = find_imports(padded, strings, definitions)
             imports = module_imports(statements, source.path)
         extraction.kept += 1
         yield Function(
             id=digest(*source.identity, found.line, found.code)[:16],
             code=found.code,
             name=found.name,
-            imports=used_imports(found.names, imports),
+            imports=used_imports(found.code, found.table, imports),
             docstring=found.docstring,
             package=source.package,
             version=source.version,

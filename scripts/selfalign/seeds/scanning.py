@@ -3,7 +3,7 @@ r"""Find the top-level functions and imports of a Python file by its lines, with
 A top-level function starts with a line that begins with `def`, `async def` or a decorator and ends before the next line
 that begins with anything but white space, a comment or a closing bracket. That holds wherever no such line lies inside
 a string, so one pass of a regular expression finds the strings of several lines first. Where the lines leave a doubt
-(a quote that nothing closes, a decorator that is followed by neither function nor class), nothing is returned, and the
+(a quote that nothing closes, a decorator that is followed by neither function nor class, a header without end), nothing is returned, and the
 caller has to parse the file.
 
 A text is handed around with a newline before its first line: every line then begins with "\n".
@@ -11,7 +11,7 @@ A text is handed around with a newline before its first line: every line then be
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 # A string on one line; then those that may go on over lines: three quotes, or a backslash before the newline.
@@ -22,6 +22,7 @@ _LONG = (
 )
 _NEXT_LONG = re.compile(rf"""(?:[^"'#]++|#[^\n]*+|{_SHORT})*+({_LONG})?""", re.DOTALL)
 _DEFINITION = re.compile(r"\n\f*+(?:(?:async[ \t\f]++)?def[ \t\f\\]|@)")
+_FUNCTION = re.compile(r"\n\f*+(?:async[ \t\f]++)?def[ \t\f\\]")
 _STATEMENT = re.compile(r"\n\f*+[^\s#)\]}]")
 _DEF_OR_CLASS = re.compile(r"(?:(?:async[ \t\f]++)?def|class)\b|@")
 _NAME = re.compile(r"(?:async[ \t\f]++)?def[ \t\f]++([A-Za-z_][A-Za-z0-9_]*+)[ \t\f]*+\(")
@@ -37,6 +38,7 @@ _END_OF_STATEMENT = re.compile(r"[ \t\f]*+(?:[\n;#]|\Z)")
 _DOCSTRING_PREFIXES = frozenset({"", "r", "R", "u", "U"})
 
 _IMPORT = re.compile(r"[\n;:][ \t\f]*+(?=(?:import|from)\b)")
+_IMPORT_WORD = re.compile(r"import(?=[\s(*\\])")
 _IMPORT_STATEMENT = re.compile(r"""(?:[^\n;#(\\"']|\\\n)++(?:\((?:[^()#]++|#[^\n]*+)*+\))?""")
 _LINE_TOKEN = re.compile(rf"""{_SHORT}|#""")
 # Blocks whose imports are the module's, and all blocks
@@ -61,6 +63,11 @@ class Definition:
     following: int
     name: str | None
     body: int | None
+
+
+def has_functions(text: str) -> bool:
+    """Return whether a line starts like a function, be it inside a string."""
+    return _FUNCTION.search(text) is not None
 
 
 def long_strings(text: str) -> list[tuple[int, int]] | None:
@@ -99,8 +106,16 @@ class _Lines:
         return len(self.text), len(self.text)
 
 
+class _TooLong(Exception):
+    """A header goes on for longer than headers do."""
+
+
 def _header_end(text: str, start: int) -> int | None:
-    """Return the offset behind the colon that ends a function's header; None where there is none."""
+    """Return the offset behind the colon that ends a function's header; None where there is none.
+
+    Raises:
+        _TooLong: there is none within the longest header.
+    """
     simple = _SIMPLE_HEADER.match(text, start)
     if simple:
         return simple.end()
@@ -115,6 +130,8 @@ def _header_end(text: str, start: int) -> int | None:
                 return None
         elif character == ":" and depth == 0:
             return token.end()
+    if start + _LONGEST_HEADER < len(text):
+        raise _TooLong
     return None
 
 
@@ -149,9 +166,11 @@ def find_definitions(text: str, strings: list[tuple[int, int]]) -> list[Definiti
     for index, (start, header, end) in enumerate(found):
         following = found[index + 1][0] - 1 if index + 1 < len(found) else len(text)
         name = _NAME.match(text, header)
-        definitions.append(
-            Definition(start, end, max(end, following), name[1] if name else None, _header_end(text, header))
-        )
+        try:
+            body = _header_end(text, header)
+        except _TooLong:
+            return None
+        definitions.append(Definition(start, end, max(end, following), name[1] if name else None, body))
     return definitions
 
 
@@ -222,28 +241,37 @@ def _imports_of_block(lines: _Lines, start: int, end: int) -> Iterator[int]:
         line = stop
 
 
-def find_imports(text: str, strings: list[tuple[int, int]]) -> list[str]:
+def find_imports(text: str, strings: list[tuple[int, int]], definitions: Sequence[Definition]) -> list[str]:
     """Return the import statements of a module, those inside `try`, `if` and `with` included, in their order.
 
     Args:
         text: The file, with a newline before its first line.
         strings: What `long_strings` returned for it.
+        definitions: What `find_definitions` returned for it.
     """
     lines = _Lines(text, strings)
-    margin = [match.start() for match in _STATEMENT.finditer(text) if not lines.in_string(match.end() - 1)]
-    blocks = sorted({bisect_right(margin, match.start()) - 1 for match in _IMPORT.finditer(text)})
-    statements = []
-    for index in blocks:
-        if index < 0:
+    function_starts = [definition.start for definition in definitions]
+    offsets: list[int] = []
+    indented: list[int] = []
+    line = -1
+    for match in _IMPORT_WORD.finditer(text):  # every import statement has this word, `from` has it on the same line
+        start = text.rfind("\n", 0, match.start())
+        while text[start - 1 : start] == "\\":  # a continued line
+            start = text.rfind("\n", 0, start)
+        if start == line or lines.in_string(match.start()):
             continue
-        start = margin[index]
-        first = _indent(text, start + 1)[1]
-        if not _BLOCK.match(text, first):
-            found = _imports_of_line(text, start, text.find("\n", start + 1) % (len(text) + 1))
-        elif _MODULE_BLOCK.match(text, first):
-            found = _imports_of_block(lines, start, margin[index + 1] if index + 1 < len(margin) else len(text))
+        line = start
+        first = _indent(text, line + 1)
+        if first[0] == 0 and not _BLOCK.match(text, first[1]):
+            offsets += _imports_of_line(text, line, text.find("\n", match.end()) % (len(text) + 1))
         else:
-            continue
-        for offset in found:
-            statements.append(_IMPORT_STATEMENT.match(text, offset)[0].strip())
-    return statements
+            index = bisect_right(function_starts, line + 1) - 1
+            if index < 0 or definitions[index].end <= line:
+                indented.append(line)
+    if indented:
+        margin = [match.start() for match in _STATEMENT.finditer(text) if not lines.in_string(match.end() - 1)]
+        for index in sorted({bisect_right(margin, line) - 1 for line in indented}):
+            if index >= 0 and _MODULE_BLOCK.match(text, _indent(text, margin[index] + 1)[1]):
+                end = margin[index + 1] if index + 1 < len(margin) else len(text)
+                offsets += _imports_of_block(lines, margin[index], end)
+    return [_IMPORT_STATEMENT.match(text, offset)[0].strip() for offset in sorted(offsets)]
