@@ -189,6 +189,11 @@ def test_numpy():
     assert found.verdict == "passed", found
 
 
+def test_packages_do_not_bring_ctypes():
+    code = "import numpy\nimport ctypes\nassert ctypes.sizeof(ctypes.c_int) == 4\n"
+    assert judge(Program(id="x", code=code), packages=["numpy"])["x"].verdict == "exception"
+
+
 def test_part_of_a_package():
     code = "import sys\nready = 'yaml.cyaml' in sys.modules\nimport yaml\nassert ready\n"
     assert judge(Program(id="x", code=code), packages=["yaml.cyaml"])["x"].verdict == "passed"

@@ -352,8 +352,6 @@ class Core:
         prepare, counts = self.prepare, self.counts
         del self.libc, self.isolation, self.filter, function  # with them gone, nothing leads to ctypes
         globals().pop("ctypes")
-        for name in [name for name in sys.modules if name.split(".")[0] in ("ctypes", "_ctypes")]:
-            del sys.modules[name]
         sys.addaudithook(guard)
         posix_write(CONTROL, STARTED)
         try:

@@ -243,7 +243,8 @@ def serve() -> None:
         from . import python_core  # it imports ctypes, which must not be there beside the C core
 
         core = python_core.Core(settings, build_filter(machine, processes), prepare)
-    for name in [name for name in sys.modules if name.split(".")[0] == __package__]:
+    # A package may have loaded ctypes. Programs import neither that nor us; to load _ctypes again the guard refuses.
+    for name in [name for name in sys.modules if name.split(".")[0] in (__package__, "ctypes", "_ctypes")]:
         del sys.modules[name]
     site.setquit()
     gc.collect()
