@@ -1,6 +1,6 @@
 # Datasets: which responses become training pairs.
 # REQUIRES  concepts, instructions, responses and verdicts of a generation, its seeds, results/benchmarks/*.jsonl
-# MAKES     results/datasets/{dataset}/pairs.jsonl  preferences.jsonl  rejected.jsonl  funnel.json  README.md
+# MAKES     results/datasets/{dataset}/pairs.jsonl  preferences.jsonl  rejected.jsonl  contamination.jsonl  funnel.json  README.md
 
 
 rule select_pairs:
@@ -17,6 +17,7 @@ rule select_pairs:
         pairs="results/datasets/{dataset}/pairs.jsonl",
         preferences="results/datasets/{dataset}/preferences.jsonl",
         rejected="results/datasets/{dataset}/rejected.jsonl",
+        contamination="results/datasets/{dataset}/contamination.jsonl",
         funnel="results/datasets/{dataset}/funnel.json",
         card="results/datasets/{dataset}/README.md",
     log:

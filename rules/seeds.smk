@@ -92,6 +92,7 @@ rule select_seeds:
     output:
         seeds="results/corpora/{corpus}/seeds.parquet",
         rejected="results/corpora/{corpus}/rejected.parquet",
+        contamination="results/corpora/{corpus}/contamination.jsonl",
         funnel="results/corpora/{corpus}/funnel.json",
     log:
         "results/logs/select_seeds/{corpus}.log",
@@ -99,6 +100,7 @@ rule select_seeds:
         "results/logs/select_seeds/{corpus}.benchmark.tsv"
     conda:
         "../envs/core.yaml"
+    threads: 2
     params:
         code=code("select_seeds"),
         filters=lambda wildcards: json.dumps(config["corpora"][wildcards.corpus]["filters"]),
@@ -106,4 +108,5 @@ rule select_seeds:
         "python $SCRIPTS/select_seeds.py --kept {input.kept:q} --rejected {input.rejected:q} "
         "--funnels {input.funnels:q} --benchmarks {input.benchmarks:q} "
         "--filters {params.filters:q} --seeds {output.seeds:q} --rejects {output.rejected:q} "
+        "--contamination {output.contamination:q} --processes {threads} "
         "--funnel {output.funnel:q} 2>&1 | tee {log:q}"

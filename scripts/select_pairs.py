@@ -46,6 +46,7 @@ def main() -> None:
         )
     write_jsonl(options.output / "preferences.jsonl", selection.preferences)
     write_jsonl(options.output / "rejected.jsonl", selection.rejected)
+    write_jsonl(options.output / "contamination.jsonl", selection.contamination)
     write_json(options.output / "funnel.json", selection.funnel.dump())
     card = data_card(options.output.name, selection, settings, len(index.tasks))
     write_text(options.output / "README.md", card)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from selfalign.records.files import read_table, write_json, write_jsonl, write_table
+from selfalign.records.files import read_jsonl, read_table, write_json, write_jsonl, write_table
 from selfalign.records.rows import Function
 from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS
 
@@ -69,12 +69,14 @@ def seeds_of(folder: Path, corpus: Path, parts: int) -> Path:
         for name, path in paths.items():
             files.setdefault(name, []).append(path)
         options = ["--part", part, "--parts", parts, "--output", paths["functions.parquet"]]
-        checked("extract_functions", "--folder", corpus, *options, "--stats", paths["functions.json"])
+        source = json.dumps({"kind": "folder", "path": str(corpus)})
+        checked("extract_functions", "--source", source, *options, "--stats", paths["functions.json"])
         options = ["--kept", paths["kept.parquet"], "--rejected", paths["rejected.parquet"]]
         options += ["--input", paths["functions.parquet"], "--funnel", paths["kept.json"]]
         checked("filter_functions", "--filters", FILTERS, *options)
     options = ["--kept", *files["kept.parquet"], "--rejected", *files["rejected.parquet"]]
     options += ["--funnels", *files["functions.json"], *files["kept.json"], "--benchmarks", folder / "bench.jsonl"]
+    options += ["--contamination", out / "contamination.jsonl", "--processes", min(parts, 2)]
     options += [
         "--seeds",
         out / "seeds.parquet",
@@ -93,16 +95,16 @@ def test_planted_duplicates_and_tasks_go_and_the_parts_do_not_matter(tmp_path):
     for name, source in CORPUS.items():
         (corpus / name).write_text(source)
     write_jsonl(tmp_path / "bench.jsonl", [TASK])
-    one, three = (seeds_of(tmp_path, corpus, parts) for parts in (1, 3))
-    for name in ("seeds.parquet", "rejected.parquet", "funnel.json"):
-        assert (one / name).read_bytes() == (three / name).read_bytes(), name
+    one, two, seven = (seeds_of(tmp_path, corpus, parts) for parts in (1, 2, 7))
+    for name in ("seeds.parquet", "rejected.parquet", "contamination.jsonl", "funnel.json"):
+        assert (one / name).read_bytes() == (two / name).read_bytes() == (seven / name).read_bytes(), name
 
     seeds, rejected = read_table(one / "seeds.parquet"), read_table(one / "rejected.parquet")
     assert [row["id"] for row in seeds] == sorted(row["id"] for row in seeds)
     assert list(seeds[0]) == list(FUNCTION_COLUMNS)
     assert list(rejected[0]) == list(REJECTED_COLUMNS)
     outcomes = {row["path"]: (row["stage"], row["reason"]) for row in rejected}
-    assert outcomes["d.py"] == ("benchmarks", "benchmark solution tree")
+    assert outcomes["d.py"] == ("benchmarks", "bench: solution tree")
     assert outcomes["e.py"] == ("returns_value", "returns no value")
     assert outcomes["f.py"] == ("has_argument", "no argument")
     # Which of a.py, b.py and c.py stays is decided by their ids
@@ -112,6 +114,9 @@ def test_planted_duplicates_and_tasks_go_and_the_parts_do_not_matter(tmp_path):
     details = {row["id"]: (row["reason"], row["detail"]) for row in rejected if row["id"] in parsers.values()}
     assert details == {second: ("exact duplicate", first), near: ("near-duplicate", min(parsers.values()))}
     [evidence] = [json.loads(row["detail"]) for row in rejected if row["path"] == "d.py"]
+    [found] = read_jsonl(one / "contamination.jsonl")
+    [contaminated] = [row["id"] for row in rejected if row["path"] == "d.py"]
+    assert found == {"id": contaminated} | evidence
     assert (evidence["benchmark"], evidence["task"], evidence["kind"]) == ("bench", "t/0", "solution tree")
     assert {row["id"] for row in seeds} > {min(parsers.values())}
 
@@ -141,6 +146,7 @@ def part(folder: Path, codes: list[str]) -> list[str]:
     write_jsonl(folder / "bench.jsonl", [TASK])
     options = ["--kept", folder / "k.parquet", "--rejected", folder / "r.parquet", "--funnels", folder / "f.json"]
     outputs = ["--seeds", folder / "s.parquet", "--rejects", folder / "x.parquet", "--funnel", folder / "x.json"]
+    outputs += ["--contamination", folder / "c.jsonl"]
     return [*options, "--benchmarks", folder / "bench.jsonl", "--filters", FILTERS, *outputs]
 
 
@@ -150,8 +156,8 @@ def part(folder: Path, codes: list[str]) -> list[str]:
         (["def f(x):\n    return x"], "the funnels end with 2 functions, but the parts hold 1"),
         (
             [TASK["canonical_solution"], TASK["canonical_solution"].replace("xs", "ys")],
-            r"error: no seed is left of 2 functions; most were dropped by benchmarks (benchmark solution 1, "
-            "benchmark solution tree 1): loosen that filter or add source code",
+            r"error: no seed is left of 2 functions; most were dropped by benchmarks (bench: solution 1, "
+            "bench: solution tree 1): loosen that filter or add source code",
         ),
     ],
 )

@@ -143,18 +143,18 @@ STAGES = {
     "benchmark instruction": (
         candidate(0),
         candidate(1, instruction=TASK["instruction"].lower()),
-        "benchmark instruction",
+        "bench: instruction",
     ),
-    "benchmark solution": (candidate(0), candidate(1, code=TASK["canonical_solution"]), "benchmark solution"),
+    "benchmark solution": (candidate(0), candidate(1, code=TASK["canonical_solution"]), "bench: solution"),
     "benchmark solution, renamed": (
         candidate(0),
         candidate(1, code=TASK["canonical_solution"].replace("keep_even_then_double", "f").replace("xs", "values")),
-        "benchmark solution tree",
+        "bench: solution tree",
     ),
     "benchmark name": (
         candidate(0, code="def keep_even_then_triple(xs):\n    return [3 * x for x in xs if x % 2 == 0]"),
         candidate(1, code="def keep_even_double(xs):\n    return [2 * x for x in xs if x % 2 == 0]"),
-        "benchmark entry point",
+        "bench: entry point",
     ),
 }
 
@@ -318,7 +318,7 @@ def test_the_command_writes_a_dataset_and_a_control_of_its_size(tmp_path):
         *options, "--settings", '{"select": "random"}', "--like", verified / "pairs.jsonl", "--output", control
     )
     assert result.returncode == 0, result.stderr
-    names = {"pairs.jsonl", "preferences.jsonl", "rejected.jsonl", "funnel.json", "README.md"}
+    names = {"pairs.jsonl", "preferences.jsonl", "contamination.jsonl", "rejected.jsonl", "funnel.json", "README.md"}
     for folder in (verified, control):
         assert {path.name for path in folder.iterdir()} == names
 

@@ -22,13 +22,15 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _publish(temporary: Path, path: Path) -> None:
+def publish(temporary: Path, path: Path) -> None:
+    """Let a file that is written whole appear under its name."""
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
-def _temporary(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
+    """Return where a file is written before it is published; make the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
@@ -36,10 +38,10 @@ def _temporary(path: Path) -> Path:
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file so that it appears whole or not at all."""
     path = Path(path)
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     try:
         temporary.write_text(text, encoding="utf-8")
-        _publish(temporary, path)
+        publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -64,14 +66,14 @@ def read_json(path: str | Path) -> object:
 def write_jsonl(path: str | Path, rows: Iterable[dict]) -> int:
     """Write rows as JSON lines, whole or not at all; return how many."""
     path = Path(path)
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     count = 0
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             for row in rows:
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 count += 1
-        _publish(temporary, path)
+        publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return count
@@ -106,13 +108,13 @@ def write_table(path: str | Path, rows: Iterable[dict], columns: dict[str, str])
 
     path = Path(path)
     schema = pyarrow.schema([(name, pyarrow.type_for_alias(kind)) for name, kind in columns.items()])
-    temporary = _temporary(path)
+    temporary = temporary_path(path)
     try:
         rows = iter(rows)
         with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
             while group := list(itertools.islice(rows, ROW_GROUP)):
                 writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
-        _publish(temporary, path)
+        publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

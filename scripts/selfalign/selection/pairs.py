@@ -1,5 +1,6 @@
 """Select training pairs: a chain of stages, each of which drops rows with a reason (paper, section 2 and its code)."""
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -70,12 +71,13 @@ class Settings:
 
 @dataclass(kw_only=True)
 class Selection:
-    """The outcome: pairs, preferences, rejected rows with stage, reason and detail, and the funnel."""
+    """The outcome: pairs, preferences, rejected rows with stage, reason and detail, matches with benchmarks, funnel."""
 
     funnel: Funnel
     kept: list[Candidate]
     rejected: list[dict] = field(default_factory=list)
     preferences: list[dict] = field(default_factory=list)
+    contamination: list[dict] = field(default_factory=list)
 
     def drop(self, stage: str, drops: dict[str, tuple[str, str]]) -> None:
         """Let the rows through a stage but for the given ids, each with reason and detail."""
@@ -145,14 +147,18 @@ def _near_duplicates(rows: Sequence[Candidate], settings: Settings) -> dict[str,
     return drops
 
 
-def _evidence(row: Candidate, index: BenchmarkIndex) -> Evidence | None:
+def _evidence(row: Candidate, index: BenchmarkIndex) -> list[Evidence]:
     response = row.response.response
     return index.find(code_blocks(response), instruction=row.instruction.instruction, response=response)
 
 
-def _contaminated(rows: Sequence[Candidate], index: BenchmarkIndex) -> dict[str, tuple[str, str]]:
-    found = {row.id: _evidence(row, index) for row in rows}
-    return {key: (f"benchmark {evidence.kind}", evidence.dump()) for key, evidence in found.items() if evidence}
+def _drop_contaminated(selection: Selection, index: BenchmarkIndex) -> None:
+    drops = {}
+    for row in selection.kept:
+        if evidence := _evidence(row, index):
+            drops[row.id] = (evidence[0].reason, json.dumps(evidence[0].dump(), ensure_ascii=False))
+            selection.contamination += [{"id": row.id} | found.dump() for found in evidence]
+    selection.drop("decontamination", drops)
 
 
 def _preferences(
@@ -170,7 +176,7 @@ def _preferences(
     for row in sorted({row.instruction.id: row for row in reversed(kept)}.values(), key=lambda row: row.id):
         others = [other for other in groups[row.instruction.id] if (other.failed if row.passed else other.passed)]
         if index is not None:
-            others = [other for other in others if _evidence(other, index) is None]
+            others = [other for other in others if not _evidence(other, index)]
         if not others:
             continue
         other = min(others, key=lambda other: derive_seed(run_seed, "preference", other.id))
@@ -219,7 +225,7 @@ def select_pairs(
     selection.drop("exact_duplicates", _exact_duplicates(selection.kept))
     selection.drop("near_duplicates", _near_duplicates(selection.kept, settings))
     if settings.decontaminate:
-        selection.drop("decontamination", _contaminated(selection.kept, index))
+        _drop_contaminated(selection, index)
     if settings.size is not None:
         drawn = sorted(selection.kept, key=lambda row: derive_seed(run_seed, "size", row.id))
         selection.drop("size", {row.id: ("not drawn", "") for row in drawn[settings.size :]})
