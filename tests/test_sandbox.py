@@ -487,6 +487,9 @@ CORRECT = {
     "unittest never run": (
         "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): self.assertEqual(1, 1)\n"
     ),
+    "unittest's names imported": (
+        "from unittest import *\nclass T(TestCase):\n    def test_a(self): self.assertEqual(1, 1)\n"
+    ),
     "unittest with a runner": (
         "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): self.assertTrue(True)\n"
         "suite = unittest.TestLoader().loadTestsFromTestCase(T)\nresult = unittest.TextTestRunner().run(suite)\n"
@@ -635,6 +638,12 @@ def test_detail_is_short_and_the_same_on_every_run():
     assert first.detail.startswith("KeyError: '/tmp/tmp…/<object object at 0x…>xxx")
     assert first.detail.endswith("xxx… (line 2)")
     assert len(first.detail) <= 256
+
+
+def test_detail_prints(core):
+    """A message that is shown in a terminal gives it no commands."""
+    code = "raise type('\\x07\\x1b[31mE', (Exception,), {})('\\x1b[2J \\u2028 text')\n"
+    assert judge(code, core=core).detail == "[31mE: [2J text (line 1)"
 
 
 def test_compiler_takes_no_more_memory_than_a_program(core):

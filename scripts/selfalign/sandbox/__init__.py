@@ -13,7 +13,8 @@ call filter lets leave with that status, which is reached when the program has r
 pass carries a token that plain Python cannot reach. The evidence (`inside.evidence`) is the same.
 
 Covered; every line has hostile programs in tests/test_sandbox.py:
-- leaving early: sys.exit, quit, os._exit, in a thread, at exit, in an exception's __str__, by a signal
+- leaving early: sys.exit, quit, os._exit, in a thread, at exit, in an exception's __str__, by a signal; an exit counts
+  as the end only where module and functions do what they do last, so not in a function whose tests go on
 - nothing tested: no assertion, tests never called, an assertion true by its form
 - assertions of the module jumped over by a trace function; with the C core, any assertion jumped over
 - swallowed failures: caught errors of assert and of unittest's assert methods, unittest and doctest results ignored

@@ -234,7 +234,9 @@ def run_unittest_cases(namespace: dict) -> None:
 
     loader, suite = unittest.defaultTestLoader, unittest.TestSuite()
     for item in list(namespace.values()):
-        if isinstance(item, type) and issubclass(item, unittest.TestCase) and item is not unittest.TestCase:
+        if not isinstance(item, type) or not issubclass(item, unittest.TestCase):
+            continue
+        if str(item.__module__).partition(".")[0] != "unittest":  # imported names are no cases of the program
             suite.addTest(loader.loadTestsFromTestCase(item))
     if suite.countTestCases():
         unittest.TextTestRunner(stream=io.StringIO()).run(suite)

@@ -115,10 +115,13 @@ class CCore(Core):
 
 
 def tidy(detail: str, length: int = 256) -> str:
-    """Take addresses and random file names out of a message, so that it is the same on every run, and shorten it."""
+    """Take addresses and random file names out of a message, so that it is the same on every run, and shorten it.
+
+    What does not print goes too: a message may hold commands for a terminal.
+    """
     detail = re.sub(r"\b0x[0-9a-fA-F]{6,16}\b", "0x…", detail)
     detail = re.sub(r"\btmp[a-z0-9_]{8}\b", "tmp…", detail)
-    detail = " ".join(detail.split())
+    detail = " ".join("".join(letter if letter.isprintable() else " " for letter in detail[:4096]).split())
     return detail if len(detail) <= length else detail[: length - 1] + "…"
 
 
