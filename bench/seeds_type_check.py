@@ -134,7 +134,7 @@ def compare_speed(functions: list[Function], checkers: list[str], rounds: int) -
 
 def compare_verdicts(functions: list[Function], checkers: list[str], examples: int) -> dict:
     """Run each checker once on functions that the steps before it keep, and compare with Pyright."""
-    progress = Progress("agreement", len(checkers) + 1, unit="checkers")
+    progress = Progress("agreement", len({"pyright", *checkers}), unit="checkers")
     runs = {}
     for checker in dict.fromkeys(["pyright", *checkers]):
         runs[checker] = measure(alone, functions, checker)

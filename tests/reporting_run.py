@@ -118,6 +118,7 @@ def _write_corpus(folder: Path, functions: list[Function]) -> None:
             "input": kept + 3 * rejected,
             "kept": kept + 2 * rejected,
             "dropped": {"no argument": rejected},
+            "changed": 2,
         },
         {"stage": "type_check", "input": kept + 2 * rejected, "kept": kept, "dropped": {"type error": 2 * rejected}},
     ]

@@ -19,7 +19,9 @@ from selfalign.reporting.artifacts import read_run
 from selfalign.reporting.comparisons import comparisons
 from selfalign.reporting.costs import job_costs
 from selfalign.reporting.figures import duration, percent
+from selfalign.reporting.funnels import Stage
 from selfalign.reporting.markup import Markup, element, table, text
+from selfalign.reporting.sections import funnel_rows
 from selfalign.reporting.svg import VARIABLES
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "write_report.py"
@@ -245,6 +247,7 @@ def test_examples_of_every_drop_reason(page: str):
     order += ["verdicts of self", "pairs of verified", "pairs of random"]
     places = [told.index(name) for name in order]
     assert places == sorted(places)
+    assert re.search(r"no argument \d+; 2 changed", shown)
     for reason in ("has_argument: no argument", "type_check: type error", "empty", "malformed instruction"):
         assert reason in told
     for reason in ("no tests section", "assertion", "timeout_cpu", "one_per_instruction: another response chosen"):
@@ -252,6 +255,14 @@ def test_examples_of_every_drop_reason(page: str):
     kept = told[places[0] : places[1]]
     steps = ["Seed: stdlib 3.11.2, statistics.py:", "Concepts", "Instruction (", "Response", "Tests", "Verdict passed;"]
     assert [kept.index(step) for step in steps] == sorted(kept.index(step) for step in steps)
+
+
+def test_a_stage_with_very_many_reasons_shows_the_commonest():
+    dropped = {f"licence: L{number:02}": number for number in range(1, 31)}
+    stage = Stage(name="licences", input=500, kept=35, dropped=dropped, part="seeds")
+    assert stage.commonest_reasons(2) == ["licence: L30", "licence: L29"]
+    shown = str(funnel_rows("caption", [stage]))
+    assert f"licence: L11 11, 10 other reasons {sum(range(1, 11))}" in shown
 
 
 def test_two_writes_are_identical(results: Path, report, tmp_path: Path):

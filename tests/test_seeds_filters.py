@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from selfalign.matching.funnels import sum_funnels
 from selfalign.records.files import read_table, write_table
 from selfalign.records.rows import Function
 from selfalign.seeds.filters import (
@@ -207,6 +208,15 @@ def test_imports_are_inferred_only_where_they_make_a_function_whole(body, import
     assert outcome.inferred_imports == added
     assert outcome.imports == "\n".join(filter(None, [imports, added]))
     assert (outcome.id, outcome.code) == (row.id, row.code)
+
+
+def test_changed_functions_are_counted_and_carry_what_was_added():
+    rows = [function(f"def f(x):\n    return {body}", number) for number, body in enumerate(["np.a", "x", "helper"])]
+    kept, rejected, funnel = filter_part(rows, parse_filters('[{"name": "infer_imports"}]').rows)
+    assert [(row.imports, row.inferred_imports) for row in kept] == [("import numpy as np",) * 2, ("", ""), ("", "")]
+    assert rejected == []
+    assert funnel.dump()["stages"] == [{"stage": "infer_imports", "input": 3, "kept": 3, "dropped": {}, "changed": 1}]
+    assert sum_funnels({"a": funnel.dump(), "b": funnel.dump()}).dump()["stages"][0]["changed"] == 2
 
 
 def test_what_an_inferred_import_binds_is_there():

@@ -15,11 +15,12 @@ class Funnel:
         self.rows = rows
         self.stages: list[dict] = []
 
-    def add(self, stage: str, kept: int, reasons: Iterable[str]) -> None:
-        """Add a stage: how many rows it kept, and one reason for each row that it dropped."""
+    def add(self, stage: str, kept: int, reasons: Iterable[str], changed: int = 0) -> None:
+        """Add a stage: how many rows it kept, one reason for each that it dropped, how many of the kept it changed."""
         dropped = Counter(reasons)
         assert self.rows == kept + dropped.total(), f"{stage}: {self.rows} rows in, {kept} kept, {dropped} dropped"
-        self.stages.append({"stage": stage, "input": self.rows, "kept": kept, "dropped": dict(sorted(dropped.items()))})
+        found = {"stage": stage, "input": self.rows, "kept": kept, "dropped": dict(sorted(dropped.items()))}
+        self.stages.append(found | ({"changed": changed} if changed else {}))
         self.rows = kept
 
     def dump(self) -> dict:
@@ -41,9 +42,10 @@ def sum_funnels(funnels: Mapping[str, dict]) -> Funnel:
         if not isinstance(funnel, dict) or not isinstance(funnel.get("stages"), list):
             raise ValueError(f"{where}: not a funnel (no list of stages); delete it and run again to remake it")
         for stage in funnel["stages"]:
-            total = sums.setdefault(stage["stage"], {"input": 0, "kept": 0, "dropped": Counter()})
+            total = sums.setdefault(stage["stage"], {"input": 0, "kept": 0, "changed": 0, "dropped": Counter()})
             total["input"] += stage["input"]
             total["kept"] += stage["kept"]
+            total["changed"] += stage.get("changed", 0)
             total["dropped"].update(stage["dropped"])
     chain = Funnel(next(iter(sums.values()))["input"] if sums else 0)
     for stage, total in sums.items():
@@ -52,5 +54,5 @@ def sum_funnels(funnels: Mapping[str, dict]) -> Funnel:
                 f"{', '.join(funnels)}: stage {stage} has {total['input']:,} rows in, but {chain.rows:,} came out of "
                 "the stage before; give the files of all parts, earlier steps first"
             )
-        chain.add(stage, total["kept"], total["dropped"].elements())
+        chain.add(stage, total["kept"], total["dropped"].elements(), total["changed"])
     return chain

@@ -1,6 +1,7 @@
 """From the report to rows: whole examples of kept pairs, and of dropped rows with where they come from."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -11,17 +12,30 @@ from selfalign.records.files import read_jsonl
 from selfalign.records.rows import Function, Instruction, Pair, Response, RowType, load_rows
 from selfalign.reporting.artifacts import Run
 from selfalign.reporting.examples import Block, Example, Sample, smallest_hashes
-from selfalign.reporting.funnels import Stage
+from selfalign.reporting.funnels import REASONS_SHOWN, Stage
 from selfalign.reporting.generations import shard_files
 
 KEPT_EXAMPLES = 4
 
 
-def _table(path: Path, **options) -> list[dict]:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        return pyarrow.parquet.read_table(path, **options).to_pylist()
+        yield
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
         raise ValueError(f"{path}: not readable as Parquet ({error}); delete it and run again to remake it") from error
+
+
+def _table(path: Path, **options) -> list[dict]:
+    with _readable(path):
+        return pyarrow.parquet.read_table(path, **options).to_pylist()
+
+
+def _rows(path: Path, columns: list[str]) -> Iterator[dict]:
+    """Yield some columns of the rows of a Parquet file, a part of the file at a time."""
+    with _readable(path), pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=columns):
+            yield from batch.to_pylist()
 
 
 def functions_by_id(path: Path, ids: Iterable[str]) -> dict[str, Function]:
@@ -114,8 +128,10 @@ def _dropped_functions(run: Run, name: str) -> list[Example]:
     if not path.is_file():
         return []
     sample = Sample()
-    for row in _table(path, columns=["id", "stage", "reason", "detail"]):
-        sample.offer(f"{row['stage']}: {row['reason']}", row["id"], lambda row=row: row)
+    shown = {(stage.name, reason) for stage in run.corpora[name] for reason in stage.commonest_reasons(REASONS_SHOWN)}
+    for row in _rows(path, ["id", "stage", "reason", "detail"]):
+        if (row["stage"], row["reason"]) in shown:
+            sample.offer(f"{row['stage']}: {row['reason']}", row["id"], lambda row=row: row)
     chosen = _in_order(run.corpora[name], sample.chosen())
     functions = functions_by_id(path, (row["id"] for row in chosen))
     found = []

@@ -15,6 +15,7 @@ class Stage:
     Attributes:
         part: Which part of the run it belongs to: seeds, generation or selection.
         samples: How many rows this stage makes of each row that the stage before kept; 1 for a filter.
+        changed: How many of the kept rows it changed.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Stage:
     dropped: Mapping[str, int]
     part: str
     samples: int = 1
+    changed: int = 0
 
     def __post_init__(self):
         lost = sum(self.dropped.values())
@@ -36,6 +38,13 @@ class Stage:
     def share(self) -> float:
         """The kept share of the input, from 0 to 1."""
         return self.kept / self.input if self.input else 0.0
+
+    def commonest_reasons(self, most: int) -> list[str]:
+        """Return the reasons for which most rows were dropped, at most so many, the commonest first."""
+        return sorted(self.dropped, key=lambda reason: (-self.dropped[reason], reason))[:most]
+
+
+REASONS_SHOWN = 20  # of one stage, in tables and with an example each; the rows of the others are in the files
 
 
 def check_chain(stages: Sequence[Stage], where: str) -> None:
@@ -62,7 +71,14 @@ def read_funnel(path: Path, part: str) -> tuple[Stage, ...]:
     data = read_json(path)
     try:
         stages = tuple(
-            Stage(part=part, name=item["stage"], input=item["input"], kept=item["kept"], dropped=dict(item["dropped"]))
+            Stage(
+                part=part,
+                name=item["stage"],
+                input=item["input"],
+                kept=item["kept"],
+                dropped=dict(item["dropped"]),
+                changed=item.get("changed", 0),
+            )
             for item in data["stages"]
         )
     except (TypeError, KeyError, AttributeError) as error:

@@ -9,7 +9,7 @@ from selfalign.reporting.artifacts import Run, Score
 from selfalign.reporting.comparisons import Comparison, points
 from selfalign.reporting.examples import Example
 from selfalign.reporting.figures import duration, percent
-from selfalign.reporting.funnels import Stage
+from selfalign.reporting.funnels import REASONS_SHOWN, Stage
 from selfalign.reporting.gallery import Drawing
 from selfalign.reporting.markup import Markup, definitions, details, drawing, element, join, paragraph, section, table
 from selfalign.reporting.svg import inline
@@ -99,14 +99,23 @@ def _failures(score: Score) -> str:
     return ", ".join(f"{name} {count:,}" for count, name in failed[:3]) or "none"
 
 
-def _stages_table(caption: str, stages: Sequence[Stage]) -> Markup:
+def funnel_rows(caption: str, stages: Sequence[Stage]) -> Markup:
+    """Return one row for each stage: what came in, what was kept, and why the rest was not."""
     rows = []
     for stage in stages:
-        lost = sorted(stage.dropped.items(), key=lambda item: (-item[1], item[0]))
         name = f"{stage.name} (× {stage.samples} samples)" if stage.samples > 1 else stage.name
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in lost) or "none dropped"
-        rows.append((name, f"{stage.input:,}", f"{stage.kept:,}", percent(stage.share), reasons, stage.part))
+        rows.append((name, f"{stage.input:,}", f"{stage.kept:,}", percent(stage.share), _reasons(stage), stage.part))
     return table(caption, ("stage", "in", "kept", "share", "dropped, by reason", "part"), rows, numeric=(1, 2, 3))
+
+
+def _reasons(stage: Stage) -> str:
+    """Return why a stage dropped rows, the commonest reasons first; words and licences can make hundreds of them."""
+    commonest = stage.commonest_reasons(REASONS_SHOWN)
+    told = [f"{reason} {stage.dropped[reason]:,}" for reason in commonest]
+    if len(commonest) < len(stage.dropped):
+        rest = sum(stage.dropped.values()) - sum(stage.dropped[reason] for reason in commonest)
+        told.append(f"{len(stage.dropped) - len(commonest):,} other reasons {rest:,}")
+    return ", ".join(told or ["none dropped"]) + (f"; {stage.changed:,} changed" if stage.changed else "")
 
 
 def funnel(run: Run, drawings: Drawings) -> Markup | None:
@@ -118,11 +127,11 @@ def funnel(run: Run, drawings: Drawings) -> Markup | None:
     content = [paragraph(bars if run.datasets else "", checked)]
     for place, (name, dataset) in enumerate(run.datasets.items()):
         told = f"From the functions of the corpus to the {dataset.pairs:,} pairs of {name}."
-        body = join((_figure(drawings, f"funnel_{name}", told), _stages_table(f"Stages of {name}", dataset.chain)))
+        body = join((_figure(drawings, f"funnel_{name}", told), funnel_rows(f"Stages of {name}", dataset.chain)))
         content.append(details(f"{name}: {dataset.pairs:,} pairs", body, opened=place == 0))
     if not run.datasets:
         parts = [*run.corpora.items(), *((name, made.stages) for name, made in run.generations.items())]
-        content += [_stages_table(f"Stages of {name}", stages) for name, stages in parts]
+        content += [funnel_rows(f"Stages of {name}", stages) for name, stages in parts]
     return section("funnel", "From functions to pairs", *content)
 
 

@@ -92,6 +92,7 @@ def filter_part(
     kept: list[Function] = []
     rejected: list[dict] = []
     dropped: dict[str, Counter[str]] = {name: Counter() for name, _ in filters}
+    changed: Counter[str] = Counter()
     progress = Progress(label, total, unit="functions")
     rows, count = iter(rows), 0
     while functions := list(itertools.islice(rows, block)):
@@ -105,6 +106,7 @@ def filter_part(
                     dropped[name][outcome.reason] += 1
                     rejected.append(rejected_row(candidate.function, name, outcome.reason, outcome.detail))
                 else:
+                    changed[name] += outcome is not candidate.function
                     going_on.append(candidate.go_on(outcome))
             candidates = going_on
         kept += [candidate.function for candidate in candidates]
@@ -112,5 +114,5 @@ def filter_part(
         progress.add(len(functions))
     funnel = Funnel(count)
     for name, reasons in dropped.items():
-        funnel.add(name, funnel.rows - reasons.total(), reasons.elements())
+        funnel.add(name, funnel.rows - reasons.total(), reasons.elements(), changed[name])
     return kept, rejected, funnel
