@@ -116,7 +116,7 @@ def _zip_members(path: Path, _limit: int) -> Iterator[_Member]:
 
 def _tar_members(path: Path, limit: int) -> Iterator[_Member]:
     opener = next(TARS[suffix] for suffix in TARS if path.name.lower().endswith(suffix))
-    with opener(path, "rb") as file, tarfile.open(fileobj=_Bounded(file, limit), mode="r|", bufsize=2**18) as archive:
+    with opener(path, "rb") as file, tarfile.open(fileobj=_Bounded(file, limit), mode="r|", bufsize=2**16) as archive:
         for info in archive:
             if info.isreg():
                 yield _Member(path=info.name, size=info.size, read=lambda info=info: archive.extractfile(info).read())

@@ -3,7 +3,6 @@
 import ast
 import inspect
 import io
-import re
 import symtable
 import tokenize
 import warnings

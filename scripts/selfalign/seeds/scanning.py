@@ -3,8 +3,8 @@ r"""Find the top-level functions and imports of a Python file by its lines, with
 A top-level function starts with a line that begins with `def`, `async def` or a decorator and ends before the next line
 that begins with anything but white space, a comment or a closing bracket. That holds wherever no such line lies inside
 a string, so one pass of a regular expression finds the strings of several lines first. Where the lines leave a doubt
-(a quote that nothing closes, a decorator that is followed by neither function nor class, a header without end), nothing is returned, and the
-caller has to parse the file.
+(a quote that nothing closes, a decorator that is followed by neither function nor class, a header without end), nothing
+is returned, and the caller has to parse the file.
 
 A text is handed around with a newline before its first line: every line then begins with "\n".
 """

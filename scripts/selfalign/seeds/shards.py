@@ -130,13 +130,13 @@ def _split(shards: Sequence[Shard]) -> list[Shard]:
 
     pieces = []
     for shard in shards:
-        count = 1
+        count = 0
         if shard.url.lower().endswith(PARQUET):
             with _open(shard.url) as file:
                 count = pyarrow.parquet.ParquetFile(file).num_row_groups
         elif not _is_remote(shard.url) and shard.url.lower().endswith((".jsonl", ".json")):
-            count = max(1, -(-os.path.getsize(shard.url) // BLOCK))
-        pieces += [Shard(url=shard.url, key=shard.key, piece=piece) for piece in range(count)]
+            count = -(-os.path.getsize(shard.url) // BLOCK)
+        pieces += [Shard(url=shard.url, key=shard.key, piece=piece) for piece in range(count)] if count else [shard]
     return pieces
 
 
