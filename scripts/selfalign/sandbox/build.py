@@ -34,7 +34,7 @@ def build_core() -> Path:
     path = core_path()
     if path.is_file():
         return path
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    compiler = shutil.which(os.environ.get("CC") or "cc") or shutil.which("gcc")
     headers = Path(sysconfig.get_path("include"), "Python.h")
     if compiler is None or not headers.is_file():
         missing = "a C compiler" if compiler is None else str(headers)
@@ -45,7 +45,7 @@ def build_core() -> Path:
         command = [compiler, *flags, str(SOURCE), "-o", str(built)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
-            said = f"{' '.join(command)}: {result.stderr.strip()[-2000:]}"
+            said = f"{' '.join(command)}: {' '.join(result.stderr.split())[-2000:]}"
             raise ValueError(f"the sandbox's C core was not built ({said})")
         for old in path.parent.glob("selfalign_sandbox_*"):
             old.unlink()
