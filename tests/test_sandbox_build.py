@@ -19,7 +19,8 @@ def place(monkeypatch, tmp_path):
     source.write_text("int answer(void) { return 42; }\n")
     environment.mkdir()
     monkeypatch.setattr(build, "SOURCE", source)
-    monkeypatch.setattr(build.sysconfig, "get_path", {"platlib": str(environment), "include": str(tmp_path)}.get)
+    paths, find = {"platlib": str(environment), "include": str(tmp_path)}, build.sysconfig.get_path
+    monkeypatch.setattr(build.sysconfig, "get_path", lambda name, *rest: paths.get(name) or find(name, *rest))
     (tmp_path / "Python.h").write_text("")
     return tmp_path
 
