@@ -68,6 +68,7 @@ def measure_each(functions: list[Function], filters: dict[str, RowFilter], round
     names = list(filters)
     rates: dict[str, dict[str, list[float]]] = {name: {"alone": [], "shared": []} for name in names}
     reasons: dict[str, Counter[str]] = {}
+    changed: dict[str, int] = {}
     progress = Progress("each", rounds * len(names), unit="runs")
     for number in range(rounds):
         start = number % len(names)
@@ -76,12 +77,17 @@ def measure_each(functions: list[Function], filters: dict[str, RowFilter], round
                 before = cpu_s()
                 outcomes = filters[name](candidates)
                 rates[name][kind].append(round(len(functions) / (cpu_s() - before), 1))
+            changed[name] = sum(
+                not isinstance(outcome, Drop) and outcome is not function
+                for outcome, function in zip(outcomes, functions, strict=True)
+            )
             reasons[name] = Counter(outcome.reason for outcome in outcomes if isinstance(outcome, Drop))
             progress.add()
     return {
         name: {
             "per_cpu_s_alone": spread(rates[name]["alone"]),
             "per_cpu_s_shared": spread(rates[name]["shared"]),
+            "changed": changed[name],
             "dropped": reasons[name].total(),
             "dropped_percent": round(100 * reasons[name].total() / len(functions), 2),
             "reasons": dict(reasons[name].most_common(12)),

@@ -277,6 +277,7 @@ TYPES = [
     ("def f(x):\n    return os.gone", "import os.gone", "type error"),
     # No type stubs exist for it, but it is of the standard library
     ("def f(x):\n    return _symtable.symtable(x, 'a', 'exec')", "import _symtable", None),
+    ("def f(x):\n    return Table(x)", "from pyarrow.lib import Table", None),  # compiled, without stubs
     ("def f(x: ParseFloat):\n    return x", "from tomllib._types import ParseFloat", None),
     ("def f(x: Later) -> Later:\n    return x", "from __future__ import annotations", "undefined name"),
     ("def f(x: int):\n    return x.nothing  # type: ignore", "", None),
@@ -303,13 +304,23 @@ def test_the_default_checker_is_installed():
     assert find_tool(row_filter.checker)
 
 
-def test_modules_beside_a_command_are_not_installed():
-    assert list(map(InstalledModules().__contains__, ["json", "pytest", "filter_functions", "no_such_module"])) == [
-        True,
-        True,
-        False,
-        False,
-    ]
+MODULES = [
+    ("json", True),
+    ("json.decoder", True),
+    ("tomllib._types", True),
+    ("_symtable", True),
+    ("pytest", True),
+    ("pyarrow.lib", True),  # compiled
+    ("filter_functions", False),  # beside the command
+    ("no_such_module", False),
+    ("json.no_such_module", False),
+    ("json.decoder.no_package", False),
+]
+
+
+@pytest.mark.parametrize(("name", "installed"), MODULES)
+def test_which_modules_are_installed(name, installed):
+    assert (name in InstalledModules()) == installed
 
 
 # What a checker prints about the canary, in its own form
@@ -426,11 +437,11 @@ def test_the_command_keeps_every_function_in_one_of_its_two_files(tmp_path):
         row.id: reason for row, (_, _, reason) in zip(rows, TYPES, strict=True) if reason
     }
     assert json.loads(files["funnel.json"].read_text())["stages"] == [
-        {"stage": "returns_value", "input": 17, "kept": 17, "dropped": {}},
+        {"stage": "returns_value", "input": 18, "kept": 18, "dropped": {}},
         {
             "stage": "type_check",
-            "input": 17,
-            "kept": 5,
+            "input": 18,
+            "kept": 6,
             "dropped": {"type error": 7, "undefined name": 4, "unresolved import": 1},
         },
     ]

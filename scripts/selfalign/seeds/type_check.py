@@ -18,7 +18,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from selfalign.records.rows import Function
@@ -184,18 +184,26 @@ def undefined_names(rows: Sequence[Function]) -> dict[int, str]:
 
 
 class InstalledModules:
-    """Tells whether top-level modules can be imported here, without importing them."""
+    """Tells whether modules can be imported here, without importing anything."""
 
     def __init__(self):
         # A command's own folder comes first on the path, and is nobody's library
         own = Path(__file__).resolve().parents[2]
         self._path = [entry for entry in sys.path if entry and Path(entry).resolve() != own]
-        self._known = dict.fromkeys(sys.stdlib_module_names, True)
+        self._specs: dict[str, ModuleSpec | None] = {}
 
     def __contains__(self, name: str) -> bool:
-        if name not in self._known:
-            self._known[name] = PathFinder.find_spec(name, self._path) is not None
-        return self._known[name]
+        # Some modules of the standard library are in the interpreter itself, or on other systems only
+        return name in sys.stdlib_module_names or self._spec(name) is not None
+
+    def _spec(self, name: str) -> ModuleSpec | None:
+        if name not in self._specs:
+            path = self._path
+            if parent := name.rpartition(".")[0]:
+                found = self._spec(parent)
+                path = found and found.submodule_search_locations
+            self._specs[name] = PathFinder.find_spec(name, path) if path else None
+        return self._specs[name]
 
     def missing(self, imports: str) -> list[str]:
         """Return the modules of import statements, one per line, that are not here."""
@@ -272,8 +280,9 @@ class TypeChecker:
         if not any(Path(item.file).name == CANARY for item in diagnostics):
             raise CheckFailed("skipped a function")
         found: dict[int, tuple[str, str]] = {}
+        installed = InstalledModules()
         for item in diagnostics:
-            if Path(item.file).name != CANARY and not _is_stdlib_import(item):
+            if Path(item.file).name != CANARY and not _lacks_only_stubs(item, installed):
                 found.setdefault(_number(item.file), ("type error", f"{item.rule}: {item.message}"))
         return found
 
@@ -299,19 +308,10 @@ class TypeChecker:
         return output
 
 
-def _is_stdlib_import(item: Diagnostic) -> bool:
-    """Return whether a diagnostic is about a module of the standard library that only lacks type stubs."""
+def _lacks_only_stubs(item: Diagnostic, installed: InstalledModules) -> bool:
+    """Return whether a checker cannot find a module that is here: a compiled one, or one that its stubs leave out."""
     match = _MISSING_MODULE.search(item.message)
-    if match is None or match[1].partition(".")[0] not in sys.stdlib_module_names:
-        return False
-    # Compiled modules are not files everywhere; inner ones are looked for as files, since an import runs their parents
-    path, parts = None, match[1].split(".")
-    for number in range(1, len(parts)):
-        parent = PathFinder.find_spec(".".join(parts[:number]), path)
-        path = parent and parent.submodule_search_locations
-        if not path:
-            return False
-    return len(parts) == 1 or PathFinder.find_spec(match[1], path) is not None
+    return match is not None and match[1] in installed
 
 
 def program_text(row: Function) -> str:
