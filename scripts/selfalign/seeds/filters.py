@@ -239,7 +239,7 @@ class DocstringQuality:
 class TypeCheck:
     """Keep functions in which a type checker finds no error; undefined names are looked for first, with ruff."""
 
-    checker: str = "basedpyright"
+    checker: str = "ty"
     batch: int = 5000
     timeout_s: int = 600
 
