@@ -167,9 +167,8 @@ def main() -> None:
     }
     write_json(options.output, results)
     print(f"{len(texts):,} functions, {len(pairs):,} pairs at {THRESHOLD} or above, {len(rounds)} rounds\n")
-    print(
-        "| method | CPU µs per function | times ours | dropped | recall of pairs | wrong drops |\n|---|---|---|---|---|---|"
-    )
+    print("| method | CPU µs per function | times ours | dropped | recall of pairs | wrong drops |")
+    print("|---|---|---|---|---|---|")
     for name in options.methods:
         time_, ratio, drops = results["cpu_us"][name], ratios.get(name), found[name]
         print(

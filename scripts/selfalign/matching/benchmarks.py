@@ -268,7 +268,7 @@ class _Needle:
     words: frozenset[str]
 
     def find(self, text: "_Text") -> str | None:
-        return self.text.strip() if self.words <= text.words and self.text in text.tokens else None
+        return self.text.strip() if self.text in text.tokens else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,8 +283,6 @@ class _Ngrams:
     kind: str = "n-grams"
 
     def find(self, text: "_Text") -> str | None:
-        if not self.words <= text.words:
-            return None
         if sum(count for word, count in self.rarest if word in text.words) < self.least:
             return None
         found = [ngram for ngram in self.ngrams if ngram in text.word_line]
@@ -362,6 +360,8 @@ class BenchmarkIndex:
         definitions = [node for node in tree.body if isinstance(node, _DEFINITIONS)]
         for node in definitions:
             if node.name == entry:
+                lines = solution.split("\n")[node.lineno - 1 : node.end_lineno]
+                self._add_needle(number, "solution", "\n".join(lines))
                 body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
                 if body:
                     lines = "\n".join(solution.split("\n")[body[0].lineno - 1 : node.end_lineno])
@@ -406,7 +406,7 @@ class BenchmarkIndex:
     def _guard(self) -> None:
         """Make the table of guards: of each pattern's words the rare ones."""
         counts = self._counts
-        self._guards: dict[str, list[int]] = defaultdict(list)
+        self._guards: dict[str, list[tuple[int, frozenset[str]]]] = defaultdict(list)
         self._unguarded: list[int] = []
         for number, pattern in enumerate(self._patterns):
             choices = [[word] for word in pattern.words]
@@ -419,34 +419,38 @@ class BenchmarkIndex:
                         left -= count
             if choices:
                 for word in min(choices, key=lambda words: (sum(counts[word] for word in words), words)):
-                    self._guards[word].append(number)
+                    self._guards[word].append((number, pattern.words))
             else:
                 self._unguarded.append(number)
         self._guard_words = frozenset(self._guards)
 
-    def find(self, code: str, instruction: str = "", response: str = "") -> list[Evidence]:
+    def find(self, code: str, instruction: str = "", response: str = "", *, exact: bool = False) -> list[Evidence]:
         """Return the evidence that code, or an instruction with its response, is a benchmark task.
 
         Args:
             code: Python code: a seed, or the code of a response.
             instruction: The task of which the code is a solution.
             response: The whole response, prose and code.
+            exact: Look for whole texts and n-grams only, not for names and trees.
 
         Returns:
             The strongest evidence of each task that matches, the strongest first.
         """
         text = _Text("\n".join(part for part in (instruction, response or code) if part))
-        numbers = [number for word in text.words & self._guard_words for number in self._guards[word]]
+        words = text.words
+        numbers = [
+            number for guard in words & self._guard_words for number, needed in self._guards[guard] if needed <= words
+        ]
         found = []  # rank of the kind, task, what matched
         for number in {*numbers, *self._unguarded}:
             pattern = self._patterns[number]
             matched = pattern.find(text)
             if matched is not None:
                 found.append((KINDS.index(pattern.kind), pattern.task, matched))
-        for task, source in self._find_trees(code):
-            found.append((KINDS.index("solution tree"), task, source))
-        for task, names in self._find_entries(_defined(code), instruction, text):
-            found.append((KINDS.index("entry point"), task, names))
+        if not exact:
+            found += [(KINDS.index("solution tree"), *match) for match in self._find_trees(code)]
+            entries = self._find_entries(_defined(code), instruction, text)
+            found += [(KINDS.index("entry point"), *match) for match in entries]
         strongest: dict[int, Evidence] = {}
         for rank, task, matched in sorted(found):
             strongest.setdefault(task, self.tasks[task].evidence(KINDS[rank], matched))
