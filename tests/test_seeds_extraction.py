@@ -1,5 +1,8 @@
 """Extraction: which functions are found, what they carry, and that no file, however hostile, is fatal."""
 
+import ast
+import time
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -7,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from selfalign.records.rows import Function
-from selfalign.seeds.extraction import Extraction, decode_source, extract_functions
-from selfalign.seeds.sources import SourceFile, list_folder
+from selfalign.seeds.extraction import Extraction, decode_source, extract_functions, extract_source
+from selfalign.seeds.sources import SourceFile, list_folder, list_packages
 
 
 class Result(NamedTuple):
@@ -153,3 +156,145 @@ def test_hostile_files_are_counted_and_never_fatal(tmp_path):
 
 def test_line_endings_become_newlines():
     assert decode_source(b"a = 1\r\nb = 2\rc = 3\n") == "a = 1\nb = 2\nc = 3\n"
+
+
+DOC = "def f(x):\n    'Doc.'\n    return x\n"
+LAYOUTS = {
+    # name: (text, names, how the file is read)
+    "function in a string": (f"CODE = '''\n{DOC}'''\ndef g(x): 'Doc.'; return x\n", ["g"], "read"),
+    "string that goes on by a backslash": (f"CODE = 'a\\\ndef g(x):'\n{DOC}", ["f"], "read"),
+    "docstring at the left margin": ('def f(x):\n    """Doc.\ndef g(x):\n@other\n"""\n    return x\n', ["f"], "read"),
+    "header at the left margin": ("def f(\nx,\ny=(1,\n2),\n):\n    'Doc.'\n    return x\n\nz = 1\n", ["f"], "read"),
+    "list at the left margin": ("def f(x):\n    'Doc.'\n    return [\n1,\n2,\n]\n\nz = 1\n", ["f"], "read"),
+    "brackets and colons in the header": (
+        "def f(x: dict[str, 'a:b'] = {1: ':'}, y=lambda: 0, # :\n      *z) -> {1: 2}: # :\n    'Doc.'\n",
+        ["f"],
+        "read",
+    ),
+    "decorators": (
+        "@a\n# note\n\n@b(\n    1,\n)\ndef f(x):\n    'Doc.'\n@c\nclass C:\n    pass\n" + DOC,
+        ["f", "f"],
+        "read",
+    ),
+    "decorator with lines at the left margin": ("@a(\n1,\n)\n" + DOC, ["f"], "read as a whole"),
+    "form feed, tabs": ("x = 1\n\f\n\fdef f(x):\n\t'Doc.'\n\f\treturn x\n", ["f"], "read"),
+    "async, spaces": ("async   def  f (x) :\n    'Doc.'\n    await x\n", ["f"], "read"),
+    "comments before the docstring": ("def f(x):  # 'no'\n\n# 'no'\n    # 'no'\n    'Doc.'\n", ["f"], "read"),
+    "parenthesised docstring": ("def f(x):\n    (  # comment\n        r'Doc'\n        '.')\n", ["f"], "read"),
+    "no docstrings": ("def f(x):\n    'a' % x\ndef g(x):\n    ('a', x)\ndef h(x):\n    'a'.b\n", [], "read"),
+    "trailing comments": (DOC + "    # in\n# out\n    # out\n\n# out\n" + DOC, ["f", "f"], "read"),
+    "name beyond ASCII": ("def café(x):\n    'Doc.'\n", ["café"], "read"),
+    "open quote": (DOC + "x = 'open\n", ["f"], "read as a whole, with syntax errors"),
+    "endless header": (
+        "def f(\n" + "".join(f"x{n},\n" for n in range(4000)) + "):\n    'Doc.'\n" + DOC,
+        ["f", "f"],
+        "read as a whole",
+    ),
+    "nothing": ("x = 1\n", [], "read"),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_lines_find_what_a_parse_of_the_whole_file_finds(name):
+    text, names, outcome = LAYOUTS[name]
+    source = SourceFile(package="pkg", version="1", licence="MIT", path="pkg/mod.py")
+    by_lines, by_tree = Extraction(), Extraction()
+    found = list(extract_source(text, source, by_lines))
+    assert [row.name for row in found] == names
+    assert by_lines.files == {outcome: 1}
+    assert found == list(extract_source(text, source, by_tree, whole=True))
+    assert by_lines.dropped == by_tree.dropped
+
+
+MODULE_IMPORTS = [
+    ("if TYPE_CHECKING:\n    from a import os\n", "from a import os"),
+    ("if x:\n    pass\nelse:\n\n    # note\n    import os\n", "import os"),
+    ("try: import os\nexcept ImportError: os = None\n", "import os"),
+    ("with a:\n    try:\n        import os\n    finally:\n        pass\n", "import os"),
+    ("x = 1; import os; y = 2\n", "import os"),
+    ("import a, \\\n    os\n", "import os"),
+    ("from a \\\n    import os\n", "from a import os"),
+    ("from a import (  # (why\n    b,\n    os,\n)\n", "from a import os"),
+    ("from a import(os)\n", "from a import os"),
+    ("def g():\n    import os\n", ""),
+    ("class C:\n    import os\n", ""),
+    ("if x:\n    def g():\n        import os\n", ""),
+    ("'import os'\n# import os\nx = 'a; import os'\n", ""),
+    ("'''\nimport os\n'''\n", ""),
+]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(("header", "imports"), MODULE_IMPORTS)
+def test_the_imports_of_the_module_are_those_of_its_blocks(header, imports, whole):
+    source = SourceFile(package="pkg", version="1", licence="MIT", path="pkg/mod.py")
+    text = header + "\n\ndef f(x):\n    'Doc.'\n    return os, x\n"
+    [function] = [row for row in extract_source(text, source, Extraction(), whole=whole) if row.name == "f"]
+    assert function.imports == imports
+
+
+@pytest.mark.parametrize(
+    ("path", "module"),
+    [
+        ("pkg/sub/a.py", "pkg.sub.b"),
+        ("pkg-1.0/pkg/a.py", "pkg.b"),
+        ("pkg-1.0/src/pkg/a.py", "pkg.b"),
+        ("usr/lib/python3/dist-packages/pkg/a.py", "pkg.b"),
+        ("pkg-1.0.data/purelib/pkg/a.py", "pkg.b"),
+    ],
+)
+def test_relative_imports_lead_from_the_root_of_the_package(path, module):
+    [function] = extract("from .b import go\n\n\ndef f(x):\n    'Doc.'\n    return go(x)\n", path).functions
+    assert function.imports == f"from {module} import go"
+
+
+def test_lines_whole_files_and_ast_agree_on_the_standard_library():
+    """They differ in one kind: ast's functions end before trailing comments that are indented like the body."""
+    ours = trailing = 0
+    for source in list_packages(["stdlib"]):
+        if source.left_out:
+            continue
+        text = decode_source(source.read())
+        by_lines = list(extract_source(text, source, Extraction()))
+        assert by_lines == list(extract_source(text, source, Extraction(), whole=True)), source.path
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            nodes = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+        nodes = [node for node in nodes if ast.get_docstring(node)]
+        assert [row.name for row in by_lines] == [node.name for node in nodes], source.path
+        assert [row.docstring for row in by_lines] == [ast.get_docstring(node) for node in nodes], source.path
+        for row, node in zip(by_lines, nodes, strict=True):
+            lines = row.code.split("\n")
+            length = node.end_lineno - row.line + 1
+            assert "\n".join(lines[:length]) == "\n".join(text.split("\n")[row.line - 1 : node.end_lineno]).rstrip()
+            assert all(line.strip()[:1] in ("", "#") for line in lines[length:])
+            trailing += len(lines) > length
+        ours += len(by_lines)
+    assert ours > 1500
+    assert trailing < ours / 100
+
+
+SLOW = {
+    "open headers": "def f(\n" * 140_000,
+    "open quotes": "'\n" * 490_000,
+    "open triple quotes": '"""\\\'\n' * 166_000,
+    "decorators": "@a\n" * 330_000,
+    "imports in one block": "if x:\n" + "  import a\n" * 80_000 + DOC,
+    "long line": "x = " + "1+" * 490_000 + "1\n" + DOC,
+    "long line in a function": "def f(x):\n    'Doc.'\n    return " + "1+" * 490_000 + "1\n",
+    "deep brackets": "x = " + "(" * 490_000 + ")" * 490_000 + "\n" + DOC,
+    "deep brackets in a function": "def f(x):\n    'Doc.'\n    return " + "[" * 400_000 + "]" * 400_000 + "\n",
+    "many signs in a function": "def f(x):\n    'Doc.'\n    return " + "-" * 900_000 + "1\n",
+    "deep blocks": "".join(f"{' ' * depth}if x:\n" for depth in range(1300)) + " " * 1300 + "import a\n" + DOC,
+    "docstring of code": 'def f(x):\n    """' + "def g():\n" * 100_000 + '"""\n    return x\n',
+    "Python 2": "def f(x):\n    'Doc.'\n    print 'x'\n" * 20_000,
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_no_file_takes_long(name):
+    """These files of up to 1 MB would take minutes or kill the process if time or depth grew with what they repeat."""
+    assert len(SLOW[name]) <= 1_000_000
+    start = time.process_time()
+    extract(SLOW[name])
+    assert time.process_time() - start < 20

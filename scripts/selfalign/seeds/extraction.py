@@ -114,7 +114,7 @@ def _starts_with_string(definition) -> bool:
             continue
         first = statement.named_children[0] if statement.type == "expression_statement" else None
         while first is not None and first.type == "parenthesized_expression":
-            first = first.named_children[0] if first.named_children else None
+            first = next((child for child in first.named_children if child.type != "comment"), None)
         return first is not None and first.type in ("string", "concatenated_string")
     return False
 
