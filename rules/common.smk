@@ -87,7 +87,9 @@ def corpus_source(corpus):
     if "path" in source:
         source = source | {"path": resource(source["path"])}
     if "paths" in source:
-        source = source | {"paths": [path if glob(path, recursive=True) else resource(path) for path in source["paths"]]}
+        source = source | {
+            "paths": [path if glob(path, recursive=True) else resource(path) for path in source["paths"]]
+        }
     return json.dumps(source)
 
 
