@@ -1,9 +1,14 @@
 """Matching: what is a benchmark task, what only sounds like one, what is a near-duplicate, and funnels that add up."""
 
+import ast
+import gzip
 import itertools
+import json
+import os
 import random
 import re
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +90,19 @@ COUNT = """def vowels(text):
     return count
 """
 TASKS.append(task(9, "Count vowels.", "vowels", COUNT))
+CAUGHT = """def pick(table, key):
+    import numpy as np
+
+    try:
+        return np.asarray(table[key])
+    except KeyError as error:
+        match key:
+            case [first, *rest]:
+                return first, rest, error
+"""
+AREA = "def rhombus_area(p, q):\n    return (p * q) / 2\n"
+TASKS.append(task(10, "Pick.", "pick", CAUGHT))
+TASKS.append(task(11, "Area.", "rhombus_area", AREA))
 INDEX = BenchmarkIndex(TASKS)
 RENAMED_MERGE = """def combine(a, b):
     out = []  # the result
@@ -133,6 +151,13 @@ SEEDS = [
     (COUNT.replace("count,", "n,").replace("count +=", "n +=").replace("return count", "return n"),
      ("t9", "solution tree")),
     ("def add(a, b):\n    return a + b\n", None),  # too small to tell
+    # What an exception, an import or a pattern binds is the code's own name, too
+    (CAUGHT.replace("error", "e").replace("np", "n").replace("rest", "r"), ("t10", "solution tree")),
+    (CAUGHT.replace("KeyError", "IndexError"), None),
+    (AREA, ("t11", "solution")),  # a body too short to tell, but the whole function
+    (AREA.replace("def rhombus_area", "def f"), None),
+    # Whatever the spelling
+    (RENAMED_MERGE.replace("0", "0x0").replace("out", "résultat"), ("t0", "solution tree")),
     ("def f(x):\n    return (x +\n", None),  # does not parse, matches nothing
     ("def keep_even_then_double(xs):\n    return (x +\n", ("t2", "entry point")),
 ]  # fmt: skip
@@ -205,6 +230,23 @@ def test_a_file_that_is_no_benchmark_is_a_clear_error(tmp_path):
     message = r"b.jsonl, row 2: not a benchmark row \(no canonical_solution, entry_point, instruction\)"
     with pytest.raises(ValueError, match=message):
         load_benchmarks([tmp_path / "b.jsonl"])
+
+
+@pytest.mark.skipif("SELFALIGN_BENCHDATA" not in os.environ, reason="SELFALIGN_BENCHDATA names no folder")
+def test_every_task_of_humaneval_is_found_however_it_is_spelt():
+    with gzip.open(Path(os.environ["SELFALIGN_BENCHDATA"], "humaneval/HumanEval.jsonl.gz"), "rt") as file:
+        tasks = [json.loads(line) for line in file]
+    rows = [
+        {"id": row["task_id"], "benchmark": "humaneval", "instruction": row["prompt"], "prompt": row["prompt"]}
+        | {"entry_point": row["entry_point"], "canonical_solution": row["prompt"] + row["canonical_solution"]}
+        for row in tasks
+    ]
+    index = BenchmarkIndex(rows)
+    for row in rows:
+        code = row["canonical_solution"]
+        longer = f"def other(q):\n    return q\n\n\n{code}"
+        for planted_code in (code, longer, ast.unparse(ast.parse(code)), row["prompt"] + "    return None\n"):
+            assert row["id"] in {evidence.task for evidence in index.find(planted_code)}
 
 
 def words(seed: int, count: int) -> list[str]:

@@ -6,10 +6,14 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from selfalign.records.files import read_jsonl, read_table, write_json, write_jsonl, write_table
 from selfalign.records.rows import Function
+from selfalign.seeds import corpus
+from selfalign.seeds.corpus import write_sorted
 from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -90,12 +94,12 @@ def seeds_of(folder: Path, corpus: Path, parts: int) -> Path:
 
 
 def test_planted_duplicates_and_tasks_go_and_the_parts_do_not_matter(tmp_path):
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
+    folder = tmp_path / "corpus"
+    folder.mkdir()
     for name, source in CORPUS.items():
-        (corpus / name).write_text(source)
+        (folder / name).write_text(source)
     write_jsonl(tmp_path / "bench.jsonl", [TASK])
-    one, two, seven = (seeds_of(tmp_path, corpus, parts) for parts in (1, 2, 7))
+    one, two, seven = (seeds_of(tmp_path, folder, parts) for parts in (1, 2, 7))
     for name in ("seeds.parquet", "rejected.parquet", "contamination.jsonl", "funnel.json"):
         assert (one / name).read_bytes() == (two / name).read_bytes() == (seven / name).read_bytes(), name
 
@@ -131,6 +135,24 @@ def test_planted_duplicates_and_tasks_go_and_the_parts_do_not_matter(tmp_path):
     ]
     reasons = Counter(row["reason"] for row in rejected) + Counter({"no docstring": 1})
     assert sum((Counter(stage["dropped"]) for stage in stages), Counter()) == reasons
+
+
+def table(numbers: list[int]) -> pyarrow.Table:
+    return pyarrow.Table.from_pylist([{"line": number, "id": f"{number * 7919 % 1000:04}"} for number in numbers])
+
+
+def test_rows_are_sorted_in_ranges_whatever_a_killed_run_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus, "RANGE", 10)
+    left = tmp_path / ".s.parquet.ranges"
+    left.mkdir()
+    (left / "0.arrow").write_bytes(b"half a file")
+    write_sorted(tmp_path / "s.parquet", lambda: iter([table(range(30)), table(range(30, 47))]), {"id": "string"})
+    ids = [row["id"] for row in read_table(tmp_path / "s.parquet")]
+    assert ids == sorted(row["id"] for row in table(range(47)).to_pylist())
+    assert pyarrow.parquet.ParquetFile(tmp_path / "s.parquet").num_row_groups == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["s.parquet"]
+    write_sorted(tmp_path / "t.parquet", lambda: iter([table(range(46, -1, -1))]), {"id": "string"})
+    assert (tmp_path / "t.parquet").read_bytes() == (tmp_path / "s.parquet").read_bytes()
 
 
 def part(folder: Path, codes: list[str]) -> list[str]:
