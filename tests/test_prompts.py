@@ -19,7 +19,7 @@ from selfalign.sandbox.pool import Sandbox
 from selfalign.sandbox.settings import Program, SandboxSettings
 
 FOLDER = Path(__file__).parent.parent / "resources" / "prompts"
-FILES = sorted(FOLDER.glob("*.yaml"))
+FILES = sorted(set(FOLDER.glob("*.yaml")) - {FOLDER / "seed_judge.yaml"})  # of another form
 PROMPTS = {path.name: documents.load_prompts(path) for path in FILES}
 SHOTS = [
     pytest.param(name, shot, id=f"{name}:{shot.id}") for name, prompts in PROMPTS.items() for shot in prompts.shots
@@ -287,8 +287,9 @@ def test_parse_instruction(text: str, expected: str, drop: str | None) -> None:
         (f"Why.\n{CODE}\n</response>\n<tests>\n{CODE}\n", (f"Why.\n{CODE}", CODE), None),
         (f"{CODE}</response><tests>{CODE}", (CODE, CODE), None),
         (f"{CODE}\n</response>\n\n\n<tests>\n{CODE}\nDone.", (CODE, f"{CODE}\nDone."), None),
-        (f"a\x00b\x1b[31m {CODE}\n</response>\n<tests>\n{CODE}", (f"a\x00b\x1b[31m {CODE}", CODE), None),
-        (f"{LONG}{CODE}</response>\n<tests>{CODE}", (f"{LONG}{CODE}", CODE), None),
+        (f"a\x00b\x1b[31m\n{CODE}\n</response>\n<tests>\n{CODE}", (f"a\x00b\x1b[31m\n{CODE}", CODE), None),
+        (f"{LONG}\n{CODE}</response>\n<tests>{CODE}", (f"{LONG}\n{CODE}", CODE), None),
+        (f"In the midst of a line: {CODE}\n</response>\n<tests>\n{CODE}", None, "no code in response"),
         ("", ("", ""), "no tests section"),
         (" \n", ("", ""), "no tests section"),
         (LONG, (LONG, ""), "no tests section"),
@@ -327,6 +328,16 @@ def test_parse_response(text: str, expected: tuple[str, str] | None, drop: str |
         ('```python\nx = "`" * 3 + "```"\n```', 'x = "`" * 3 + "```"\n'),
         ("```python\n\x0c\x00\n```", "\x0c\x00\n"),
         (f"```python\n{LONG}\n```", f"{LONG}\n"),
+        ("~~~python\nx = 1\n```\n~~~", "x = 1\n```\n"),
+        ("````python\nx = '```'\n```\n````", "x = '```'\n```\n"),
+        ("``` python\nx = 1\n```", "x = 1\n"),
+        ("```{.python .numberLines}\nx = 1\n```", "x = 1\n"),
+        ("```python3\r\nx = 1\r\n```\r\n", "x = 1\n"),
+        ("1. First\n\n   ```python\n   if x:\n       y = 2\n   ```\n2. Then", "if x:\n    y = 2\n"),
+        ('```python\ndef f():\n    """\n    ```\n    f()\n    ```\n    """\n```', None),
+        ("```pycon\n>>> x = 1\n```", ""),
+        ("```python-repl\n>>> x = 1\n```", ""),
+        ("`python` and ```x = 1```", ""),
         ("```\nx = 1\n```", ""),
         ("no code", ""),
         ("", ""),
@@ -334,6 +345,8 @@ def test_parse_response(text: str, expected: tuple[str, str] | None, drop: str |
     ],
 )
 def test_code_blocks(text: str, expected: str) -> None:
+    if expected is None:  # all that stands between the first and the last line
+        expected = text.partition("\n")[2].rpartition("```")[0]
     assert documents.code_blocks(text) == expected
 
 

@@ -205,7 +205,9 @@ def test_package_that_does_not_start(environment):
     programs = [Program(id="plain", code=GOOD), Program(id="x", code=f"import sa_delta\n{GOOD}")]
     verdicts = Sandbox(SandboxSettings(packages=["sa_delta"])).run(programs)
     assert next(verdicts).verdict == "passed"
-    with pytest.raises(SandboxUnavailable, match=r"a worker with the packages sa_delta does not start \(sa_delta: OSError: no device\)"):
+    with pytest.raises(
+        SandboxUnavailable, match=r"a worker with the packages sa_delta does not start \(sa_delta: OSError: no device\)"
+    ):
         next(verdicts)
 
 
@@ -393,7 +395,7 @@ def test_a_broken_sandbox_stops_early(recorder, tmp_path):
     """Every worker dies of every program after the third: the batch gives up, and keeps the three."""
 
     def meet(worker, program):
-        if program.id not in CANARIES and int(program.id) >= 3:
+        if program.id == "probe" or (program.id not in CANARIES and int(program.id) >= 3):
             worker.process.kill()
 
     recorder.meet = meet
@@ -402,13 +404,28 @@ def test_a_broken_sandbox_stops_early(recorder, tmp_path):
         SandboxUnavailable, match=r"^batch: the sandbox itself broke for 10 programs in a row, the last is"
     ):
         run_batch(tmp_path, programs)
-    assert len([name for name, _ in recorder.submitted if name not in CANARIES]) == 13
+    assert len([name for name, _ in recorder.submitted if name not in {*CANARIES, "probe"}]) == 13
     assert recorder.live == 0
     assert not (tmp_path / "verdicts.jsonl").exists()
     recorder.meet = lambda worker, program: None
     recorder.submitted.clear()
     assert [row["verdict"] for row in run_batch(tmp_path, programs[:4], key="other")] == ["passed"] * 4
     assert [name for name, _ in recorder.submitted if name not in CANARIES] == ["0", "1", "2", "3"]
+
+
+def test_programs_that_break_their_workers_do_not_stop_a_run(recorder):
+    """Twelve in a row kill their workers when they run among others: a correct program still runs, so it goes on."""
+    met = set()
+
+    def meet(worker, program):
+        if program.id not in met and program.id != "probe":
+            met.add(program.id)
+            worker.process.kill()
+
+    recorder.meet = meet
+    programs = [Program(id=str(n), code=f"{SLOW}{GOOD}") for n in range(12)]
+    assert [verdict.verdict for verdict in Sandbox(SandboxSettings()).run(programs)] == ["passed"] * 12
+    assert "probe" in [name for name, _ in recorder.submitted]
 
 
 def test_scattered_breaks_do_not_stop_a_run(recorder, monkeypatch):

@@ -138,15 +138,45 @@ def parse_response(text: str) -> tuple[str, str, str | None]:
         return text.strip(), "", "no tests section" if len(parts) == 1 else "several tests sections"
     response, tests = (part.strip() for part in parts)
     for name, part in (("response", response), ("tests", tests)):
-        if "```python" not in part:
+        if not code_blocks(part):
             return response, tests, f"no code in {name}"
     return response, tests, None
 
 
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)")
+_PYTHON = re.compile(r"[{. \t]*(?:python|py)(?![a-z-])", re.IGNORECASE)  # not pycon, not python-repl
+
+
 def code_blocks(text: str) -> str:
-    """Return the Python code of a text: its fenced python blocks, joined; other blocks and prose are left out."""
-    blocks = re.findall(r"^```(?:python|py)[^\n]*\n(.*?)(?:^```|\Z)", text, re.MULTILINE | re.DOTALL | re.IGNORECASE)
-    return "\n".join(block.rstrip() + "\n" for block in blocks)
+    """Return the Python code of a text: its fenced python blocks, joined; other blocks and prose are left out.
+
+    Fences are those of CommonMark (section 4.5): backticks or tildes, three or more, closed by as many or by the end
+    of the text, possibly indented as in a list.
+    """
+    lines: list[str] = []
+    fence, indent, is_python = "", 0, False
+    for line in text.replace("\r\n", "\n").split("\n"):
+        found = _FENCE.match(line)
+        rest = found[3].strip() if found else ""
+        if not fence:
+            if found and not (found[2][0] == "`" and "`" in rest):
+                fence, indent, is_python = found[2], len(found[1]), bool(_PYTHON.match(rest))
+        elif found and not rest and found[2].startswith(fence) and len(found[1]) <= indent + 3:
+            if is_python:
+                _end_block(lines)
+            fence, is_python = "", False
+        elif is_python:
+            lines.append(line[len(line[:indent]) - len(line[:indent].lstrip(" \t")) :])
+    if is_python:
+        _end_block(lines)
+    return "\n".join(lines)
+
+
+def _end_block(lines: list[str]) -> None:
+    """Leave one empty line at the end of a block."""
+    while lines and not lines[-1].strip():
+        lines.pop()
+    lines.append("")
 
 
 def chat_document(system: str, instruction: str) -> str:

@@ -305,13 +305,13 @@ class Sandbox:
             for program, answer in attempts:
                 if answer["verdict"] == "sandbox_error":
                     broken += 1
-                    if broken == limit:
+                    if broken == limit and not self._holds():
                         raise SandboxUnavailable(
                             f"the sandbox itself broke for {broken} programs in a row, the last is {program.id} "
                             f"({answer['detail']}). Run check_sandbox.py to see what this machine lacks, free memory "
                             "or use fewer workers"
                         )
-                else:
+                if answer["verdict"] != "sandbox_error" or broken == limit:
                     broken = 0
                 if must_repeat(answer):
                     again.append(program)
@@ -327,6 +327,10 @@ class Sandbox:
     def _open(self, kind: tuple[str, ...]) -> Worker:
         packages = {name: path for package in kind for name, path in self.packages[package].items()}
         return Worker(self.bwrap, self.settings, kind=kind, packages=packages, core=self.core)
+
+    def _holds(self) -> bool:
+        """Tell whether a fresh worker judges a correct program: then it was the programs that broke their workers."""
+        return self._run_alone(Program(id="probe", code="assert 1 == 1\n"))["verdict"] == "passed"
 
     def _run_alone(self, program: Program) -> dict:
         worker = self._open(self.find_kind(program))
