@@ -29,7 +29,7 @@ from selfalign.seeds.filters import Benchmarks, NearDuplicates
 from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS
 
 BATCH = 4096  # rows that are read together
-RANGE = 1 << 16  # rows that are sorted together, and a row group of the outputs: about 100 MB
+RANGE = 1 << 15  # rows that are sorted together, and a row group of the outputs: about 50 MB
 Drops = dict[int, tuple[str, str]]  # number of a function in the corpus to reason and detail
 
 _index: BenchmarkIndex | None = None  # of a worker process
