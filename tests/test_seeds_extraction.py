@@ -186,7 +186,7 @@ LAYOUTS = {
     "name beyond ASCII": ("def café(x):\n    'Doc.'\n", ["café"], "read"),
     "open quote": (DOC + "x = 'open\n", ["f"], "read as a whole, with syntax errors"),
     "endless header": (
-        "def f(\n" + "".join(f"x{n},\n" for n in range(4000)) + "):\n    'Doc.'\n" + DOC,
+        "def f(\n" + "".join(f"x{n}=(),\n" for n in range(4000)) + "):\n    'Doc.'\n" + DOC,
         ["f", "f"],
         "read as a whole",
     ),

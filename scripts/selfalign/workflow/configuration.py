@@ -2,7 +2,6 @@
 
 import copy
 import difflib
-import glob
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,9 +96,6 @@ def _references(config: dict, root: Path) -> Iterator[str]:
             yield f"corpora.{name}.source.{key}: not used by kind {source['kind']}"
         if "path" in source:
             yield from present(source["path"], f"corpora.{name}.source.path")
-        for path in source.get("paths", ()):
-            if not glob.glob(path, recursive=True) and not (root / path).exists():
-                yield f"corpora.{name}.source.paths: {path} does not exist or matches nothing"
         for number, item in enumerate(corpus["filters"]):
             if item["name"] == "docstring_judge":
                 at = f"corpora.{name}.filters.{number}"
