@@ -672,6 +672,17 @@ def test_nothing_is_left_for_the_next_program():
     assert [v.verdict for v in Sandbox(SandboxSettings()).run(programs)] == ["passed"] * 6
 
 
+def test_a_port_is_free_for_the_next_program(core):
+    """One worker, so that both programs meet in one fork server; a closed connection keeps its port for a minute."""
+    code = (
+        "import socket\ns = socket.socket()\ns.bind(('127.0.0.1', 8000))\ns.listen()\n"
+        "c = socket.create_connection(('127.0.0.1', 8000))\na, _ = s.accept()\na.close()\nc.close()\ns.close()\n"
+        "assert s.fileno() == -1\n"
+    )
+    programs = [Program(id=str(n), code=code) for n in range(3)]
+    assert [v.verdict for v in Sandbox(SandboxSettings(), core=core).run(programs)] == ["passed"] * 3
+
+
 def test_processes_when_asked_for():
     """A program may fork when the settings say so; a bomb stays within the limit, and a fork cannot attest a pass."""
     pool = (

@@ -206,7 +206,7 @@ def test_package_that_does_not_start(environment):
     verdicts = Sandbox(SandboxSettings(packages=["sa_delta"])).run(programs)
     assert next(verdicts).verdict == "passed"
     with pytest.raises(
-        SandboxUnavailable, match=r"a worker with the packages sa_delta does not start \(sa_delta: OSError: no device\)"
+        SandboxUnavailable, match=r"with the packages sa_delta does not start \(sa_delta: OSError: no device"
     ):
         next(verdicts)
 

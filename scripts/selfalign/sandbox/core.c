@@ -15,13 +15,16 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <math.h>
+#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -54,7 +57,7 @@ static struct {
 } set;
 static struct page *page;
 static int in_program; /* true in a program's process, false in the server */
-static int has_tests;  /* the program came with a test part */
+static int has_tests, has_network; /* the program came with a test part; it mentions sockets or servers */
 
 /* --- Leaving --------------------------------------------------------------------------------------------------- */
 
@@ -194,6 +197,15 @@ static void limit(int resource, rlim_t soft, rlim_t hard) {
     if (setrlimit(resource, &new)) fail("setrlimit");
 }
 
+/* A network of its own for a program that may use one: the worker's remembers ports for a minute. */
+static void take_network(void) {
+    struct ifreq loopback = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+    if (unshare(CLONE_NEWNET)) fail("unshare network");
+    const int socket_ = socket(AF_INET, SOCK_DGRAM, 0);
+    if (socket_ < 0 || ioctl(socket_, SIOCSIFFLAGS, &loopback)) fail("loopback");
+    close(socket_);
+}
+
 static void isolate(int output) {
     char size[64];
     const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC; /* a library that a program wrote is not loaded */
@@ -207,6 +219,7 @@ static void isolate(int output) {
     if (mkdir(set.work, 0755) || chdir(set.work)) fail("working folder");
     if (dup2(output, 1) < 0 || dup2(output, 2) < 0) fail("dup2");
     if (syscall(SYS_close_range, 3u, ~0u, 0u)) fail("close_range");
+    if (has_network) take_network();
     limit(RLIMIT_CPU, cpu, cpu);
     limit(RLIMIT_AS, set.memory, set.memory + 64 * megabyte);
     limit(RLIMIT_FSIZE, set.disk, set.disk);
@@ -448,15 +461,16 @@ static const char *watch(pid_t pid, int process, int output, long long *printed)
 
 static PyObject *run(PyObject *self, PyObject *arguments) {
     PyObject *job, *prepare, *request;
-    int tests;
+    int tests, network;
     if (in_program) return PyErr_Format(PyExc_PermissionError, "not available in the sandbox");
-    if (!PyArg_ParseTuple(arguments, "OOOp", &job, &prepare, &request, &tests)) return NULL;
+    if (!PyArg_ParseTuple(arguments, "OOOpp", &job, &prepare, &request, &tests, &network)) return NULL;
     /* A process may have one pid namespace prepared for its children; going back to its own allows the next. */
     if (setns(set.own_pid_namespace, CLONE_NEWPID) || unshare(CLONE_NEWPID)) return PyErr_SetFromErrno(PyExc_OSError);
     int output[2]; /* a new one each time: its flags and size are the program's to change */
     if (pipe2(output, O_CLOEXEC) || fcntl(output[0], F_SETFL, O_NONBLOCK)) return PyErr_SetFromErrno(PyExc_OSError);
     memset(page, 0, sizeof *page);
     has_tests = tests;
+    has_network = network;
     const double start = seconds(CLOCK_MONOTONIC);
     PyOS_BeforeFork();
     pid_t pid = fork();

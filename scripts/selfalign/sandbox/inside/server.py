@@ -29,6 +29,7 @@ from .filter import ARCHITECTURES, build_filter
 
 PRELOADED = (collections, dataclasses, functools, itertools, math, typing, linecache)
 ALONE_ABOVE = 64 << 10  # characters; compiling a longer source could take the server's own memory and time
+NETWORK = re.compile(r"socket|server|http|ftplib|smtplib|poplib|imaplib|ssl|multiprocessing")
 OURS = 3  # processes of this user namespace besides the program's threads: bwrap, server, program
 PROGRESS = 200  # a program with less CPU time than this fraction of its wall time sleeps
 PREEMPTIONS = 8  # one that ran out of wall time and was preempted more often, and more often than it waited, starved
@@ -110,7 +111,7 @@ class CCore(Core):
         return self._recorders
 
     def run(self, job: evidence.Job | None, request: dict) -> dict:
-        seen = self.module.run(job, self.prepare, request, bool(request["tests"]))
+        seen = self.module.run(job, self.prepare, request, bool(request["tests"]), request["network"])
         return seen | {name: seen[name].decode("utf-8", "replace") for name in ("kind", "message")}
 
 
@@ -187,6 +188,7 @@ def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict) 
             detail = describe(type(error).__name__, str(error), getattr(error, "lineno", None) or 0)
             times = {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0}
             return {"verdict": "syntax", "detail": detail, "assertions": 0, "starved": False, **times}
+    request["network"] = bool(NETWORK.search(request["code"]) or NETWORK.search(request["tests"]))
     seen = core.run(job, request)
     verdict, detail = judge(seen)
     return {
