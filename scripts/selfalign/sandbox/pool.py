@@ -90,18 +90,8 @@ def build_command(bwrap: str, packages: dict[str, str], core: Path | None) -> li
     options = ["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
     options += ["--unshare-cgroup-try", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     # Over the sandbox's own user namespace only; every program drops it before it starts.
-    options += [
-        "--cap-add",
-        "CAP_SYS_ADMIN",
-        "--cap-add",
-        "CAP_NET_ADMIN",
-        "--uid",
-        "1000",
-        "--gid",
-        "1000",
-        "--hostname",
-        "sandbox",
-    ]
+    options += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_NET_ADMIN"]
+    options += ["--uid", "1000", "--gid", "1000", "--hostname", "sandbox"]
     for path in LIBRARIES:
         if os.path.islink(path):
             options += ["--symlink", os.readlink(path), path]
