@@ -139,7 +139,8 @@ static int is_compiled_file(PyFrameObject *frame, PyObject *data) {
                fstat(file, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == PyBytes_GET_SIZE(data) + HEADER;
     if (same) {
         char *content = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-        same = content != MAP_FAILED && memcmp(content + HEADER, PyBytes_AS_STRING(data), (size_t)PyBytes_GET_SIZE(data)) == 0;
+        const size_t length = (size_t)PyBytes_GET_SIZE(data);
+        same = content != MAP_FAILED && memcmp(content + HEADER, PyBytes_AS_STRING(data), length) == 0;
         if (content != MAP_FAILED) munmap(content, (size_t)status.st_size);
     }
     if (file >= 0) close(file);
@@ -467,7 +468,8 @@ static PyObject *run(PyObject *self, PyObject *arguments) {
     /* A process may have one pid namespace prepared for its children; going back to its own allows the next. */
     if (setns(set.own_pid_namespace, CLONE_NEWPID) || unshare(CLONE_NEWPID)) return PyErr_SetFromErrno(PyExc_OSError);
     int output[2]; /* a new one each time: its flags and size are the program's to change */
-    if (pipe2(output, O_CLOEXEC) || fcntl(output[0], F_SETFL, O_NONBLOCK)) return PyErr_SetFromErrno(PyExc_OSError);
+    if (pipe2(output, O_CLOEXEC)) return PyErr_SetFromErrno(PyExc_OSError);
+    fcntl(output[0], F_SETFL, O_NONBLOCK);
     memset(page, 0, sizeof *page);
     has_tests = tests;
     has_network = network;
@@ -498,13 +500,16 @@ static PyObject *run(PyObject *self, PyObject *arguments) {
     printed += drain(output[0], set.output);
     close(output[0]);
     if (!*broken && printed > set.output) broken = "output_limit";
-    const double cpu = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
-    if (!*broken && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && cpu >= set.cpu_s) broken = "timeout_cpu"; /* RLIMIT_CPU: on many cores it may come first */
+    const double cpu = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec +
+                       (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
+    if (!*broken && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && cpu >= set.cpu_s)
+        broken = "timeout_cpu"; /* RLIMIT_CPU: on many cores it may come first */
     const int passed = ATTESTED(status) && WEXITSTATUS(status) == PASSED;
     page->verdict[sizeof page->verdict - 1] = page->kind[sizeof page->kind - 1] = 0;
     page->message[sizeof page->message - 1] = 0;
     /* What contradicts itself was written by somebody else: then nothing on the page counts. */
-    const int attested = ATTESTED(status) && *page->verdict && passed == (strcmp(page->verdict, "passed") == 0 && !page->false_assertion && !page->failed_case);
+    const int says_passed = strcmp(page->verdict, "passed") == 0 && !page->false_assertion && !page->failed_case;
+    const int attested = ATTESTED(status) && *page->verdict && passed == says_passed;
     return Py_BuildValue("{s:s,s:i,s:i,s:s,s:y,s:y,s:i,s:i,s:i,s:l,s:i,s:d,s:d,s:d,s:l,s:l}", "broken", broken, "started",
                          page->started, "attested", attested, "verdict", attested ? page->verdict : "", "kind",
                          page->kind, "message", page->message, "line", page->line, "false_assertion",
@@ -520,9 +525,11 @@ static PyObject *configure(PyObject *self, PyObject *arguments) {
     Py_ssize_t size;
     PyObject *sys = PyImport_ImportModule("sys"), *random = PyImport_ImportModule("random");
     PyObject *types = PyImport_ImportModule("types"), *loader = PyImport_ImportModule("_frozen_importlib_external");
-    if (!sys || !random || !types || !loader || page) return PyErr_Format(PyExc_RuntimeError, "configure: once, in the server");
+    if (!sys || !random || !types || !loader || page)
+        return PyErr_Format(PyExc_RuntimeError, "configure: once, in the server");
     if (!PyArg_ParseTuple(arguments, "ddLLLliissy#i", &set.cpu_s, &set.wall_factor, &set.memory, &set.output, &set.disk,
-                          &set.processes, &set.progress, &set.extensions, &set.name, &set.work, &filter, &size, &set.own_pid_namespace))
+                          &set.processes, &set.progress, &set.extensions, &set.name, &set.work, &filter, &size,
+                          &set.own_pid_namespace))
         return NULL;
     PyObject *coroutine = PyObject_GetAttrString(types, "coroutine");
     PyObject *compile = PyObject_GetAttrString(loader, "_compile_bytecode");
