@@ -96,7 +96,10 @@ def corpus_source(corpus):
 def corpus_files(wildcards):
     """Return the files that a part is read from, so that an edited one reruns its extraction; some sources have none."""
     parts = config["corpora"][wildcards.corpus]["parts"]
-    return load_source(corpus_source(wildcards.corpus)).files(int(wildcards.part), parts)
+    try:
+        return load_source(corpus_source(wildcards.corpus)).files(int(wildcards.part), parts)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
 
 
 def of_corpus(pattern, corpus):

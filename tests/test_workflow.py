@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -137,9 +138,20 @@ def test_lint_has_nothing_to_say():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_a_corpus_that_is_not_there_is_one_line(tmp_path):
+    recipe = str(ROOT / "recipes" / "pypi.yaml")
+    result = snakemake("-n", "-s", str(ROOT / "Snakefile"), "--configfile", recipe, "--directory", str(tmp_path))
+    assert result.returncode == 1
+    assert re.search(r"^error: corpus archives .*: no such file or folder; give the path", result.stderr, re.MULTILINE)
+    assert "Traceback" not in result.stdout + result.stderr
+
+
 def test_every_recipe_gives_a_plan(tmp_path):
     recipes = sorted((ROOT / "recipes").glob("*.yaml"))
     assert recipes
+    (tmp_path / "archives").mkdir()  # what recipes/pypi.yaml says to download
+    with zipfile.ZipFile(tmp_path / "archives" / "x-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("x/__init__.py", "")
     for recipe in recipes:
         result = snakemake(
             "-n", "-s", str(ROOT / "Snakefile"), "--configfile", str(recipe), "--directory", str(tmp_path)
