@@ -35,14 +35,24 @@ STAGES = [
 
 def expected_files() -> set[str]:
     files = {"run_config.yaml", "provenance.json", "sandbox.json", "benchmarks/demo.jsonl"}
-    files |= {f"corpora/packages/{name}" for name in ("seeds.parquet", "rejected.parquet", "funnel.json")}
+    files |= {
+        f"corpora/packages/{name}"
+        for name in ("seeds.parquet", "rejected.parquet", "contamination.jsonl", "funnel.json")
+    }
     for part in SHARDS:
         files |= {f"corpora/packages/functions/{part}.{suffix}" for suffix in ("parquet", "json")}
         files |= {f"corpora/packages/filtered/{part}.{suffix}" for suffix in ("parquet", "rejected.parquet", "json")}
         for kind in ("concepts", "instructions", "responses", "verdicts"):
             files |= {f"generations/self/{kind}/{part}.{suffix}" for suffix in ("jsonl", "json")}
     for dataset in ("verified", "random"):
-        names = ("pairs.jsonl", "preferences.jsonl", "rejected.jsonl", "funnel.json", "README.md")
+        names = (
+            "pairs.jsonl",
+            "preferences.jsonl",
+            "rejected.jsonl",
+            "contamination.jsonl",
+            "funnel.json",
+            "README.md",
+        )
         files |= {f"datasets/{dataset}/{name}" for name in names}
     files.add("models/base/model.json")
     for model in ("aligned", "control"):

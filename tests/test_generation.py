@@ -244,7 +244,7 @@ WRONG = [
     ({"shots": 99}, "--shots is 99, but "),
     ({"samples": 0}, "--samples is 0; it must be at least 1"),
     ({"temperature": -1}, "--temperature must be at least 0"),
-    ({"engine": '{"kinds": "vllm"}'}, "did you mean 'kind'"),
+    ({"engine": '{"kinds": "vllm"}'}, "unknown setting 'kinds'; did you mean kind?"),
     ({"engine": '{"kind": "vllm"}'}, "make test-vllm"),
     ({"model": "nowhere/model.json"}, "nowhere/model.json: no such model file"),
     ({"prompts": ROOT / "pyproject.toml"}, "pyproject.toml: "),

@@ -32,11 +32,12 @@ CANARIES = {
     "signal": ("passed", "import os\nos.kill(0, 9)\nassert 1 == 1\n"),
     "network": (
         "passed",
-        "import socket\n"
-        "try:\n    socket.create_connection(('1.1.1.1', 53), timeout=2)\n    reached = True\n"
+        # Named in two parts: a program that mentions sockets would get a network of its own, and prove nothing.
+        "net = __import__('sock' + 'et')\n"
+        "try:\n    net.create_connection(('1.1.1.1', 53), timeout=2)\n    reached = True\n"
         "except OSError:\n    reached = False\n"
         "assert reached is False\n"
-        "assert [name for _, name in socket.if_nameindex()] == ['lo']\n",
+        "assert [name for _, name in net.if_nameindex()] == ['lo']\n",
     ),
     "host_file": (
         "passed",
