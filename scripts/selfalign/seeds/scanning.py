@@ -12,7 +12,7 @@ A text is handed around with a newline before its first line: every line then be
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # A string on one line; then those that may go on over lines: three quotes, or a backslash before the newline.
 _SHORT = r"""(?:"(?!"")(?:[^"\\\n]++|\\[^\n])*+"|'(?!'')(?:[^'\\\n]++|\\[^\n])*+')"""
@@ -27,7 +27,8 @@ _STATEMENT = re.compile(r"\n\f*+[^\s#)\]}]")
 _DEF_OR_CLASS = re.compile(r"(?:(?:async[ \t\f]++)?def|class)\b|@")
 _NAME = re.compile(r"(?:async[ \t\f]++)?def[ \t\f]++([A-Za-z_][A-Za-z0-9_]*+)[ \t\f]*+\(")
 _SIMPLE_HEADER = re.compile(
-    r"""(?:async[ \t\f]++)?def[ \t\f]++[A-Za-z_]\w*+[ \t\f]*+\([^()"'#]*+\)[ \t\f]*+(?:->[^:"'#()\\\n]*+)?:"""
+    r"""(?:async[ \t\f]++)?def[ \t\f]++([A-Za-z_][A-Za-z0-9_]*+)[ \t\f]*+\([^()"'#]*+\)[ \t\f]*+"""
+    r"""(?:->[^:"'#()\\\n]*+)?:"""
 )
 _HEADER_TOKEN = re.compile(rf"""{_LONG}|#[^\n]*+|[][(){{}}:]""", re.DOTALL)
 _LONGEST_HEADER = 20_000  # characters, so that many broken headers do not cost the square of the file's length
@@ -40,14 +41,14 @@ _DOCSTRING_PREFIXES = frozenset({"", "r", "R", "u", "U"})
 _IMPORT = re.compile(r"[\n;:][ \t\f]*+(?=(?:import|from)\b)")
 _IMPORT_WORD = re.compile(r"import(?=[\s(*\\])")
 _IMPORT_STATEMENT = re.compile(r"""(?:[^\n;#(\\"']|\\\n)++(?:\((?:[^()#]++|#[^\n]*+)*+\))?""")
+_PLAIN_LINE = re.compile(r"""\n[ \t\f]*+((?:import|from)[ \t][^\n;:#"']*+)""")
 _LINE_TOKEN = re.compile(rf"""{_SHORT}|#""")
 # Blocks whose imports are the module's, and all blocks
 _MODULE_BLOCK = re.compile(r"(?:try|if|elif|else|except|finally|with)\b")
 _BLOCK = re.compile(r"(?:try|if|elif|else|except|finally|with|def|class|async|for|while|match|case)\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(NamedTuple):
     """A top-level function as its lines show it, in a text with a newline before its first line.
 
     Attributes:
@@ -116,9 +117,6 @@ def _header_end(text: str, start: int) -> int | None:
     Raises:
         _TooLong: there is none within the longest header.
     """
-    simple = _SIMPLE_HEADER.match(text, start)
-    if simple:
-        return simple.end()
     depth = 0
     for token in _HEADER_TOKEN.finditer(text, start, start + _LONGEST_HEADER):
         character = token[0]
@@ -165,11 +163,15 @@ def find_definitions(text: str, strings: list[tuple[int, int]]) -> list[Definiti
     definitions = []
     for index, (start, header, end) in enumerate(found):
         following = found[index + 1][0] - 1 if index + 1 < len(found) else len(text)
-        name = _NAME.match(text, header)
-        try:
-            body = _header_end(text, header)
-        except _TooLong:
-            return None
+        name = simple = _SIMPLE_HEADER.match(text, header)
+        if simple:
+            body = simple.end()
+        else:
+            name = _NAME.match(text, header)
+            try:
+                body = _header_end(text, header)
+            except _TooLong:
+                return None
         definitions.append(Definition(start, end, max(end, following), name[1] if name else None, body))
     return definitions
 
@@ -211,7 +213,12 @@ def _indent(text: str, start: int) -> tuple[int, int]:
 
 def _imports_of_line(text: str, line: int, end: int) -> Iterator[int]:
     """Yield where import statements start in one line, those behind a semicolon or a colon included."""
-    if "import" not in text[line:end] and "from" not in text[line:end]:
+    code = text[line:end]
+    if "import" not in code and "from" not in code:
+        return
+    plain = _PLAIN_LINE.fullmatch(code)
+    if plain:
+        yield line + plain.start(1)
         return
     quoted = [match.span() for match in _LINE_TOKEN.finditer(text, line + 1, end)]
     comment = next((start for start, _ in quoted if text[start] == "#"), end)
@@ -241,6 +248,38 @@ def _imports_of_block(lines: _Lines, start: int, end: int) -> Iterator[int]:
         line = stop
 
 
+def _imports_between(lines: _Lines, begin: int, end: int) -> Iterator[int]:
+    """Yield where the module's own import statements start between two functions.
+
+    Args:
+        begin: The newline before the first line.
+        end: The newline behind the last line.
+    """
+    text = lines.text
+    indented: list[int] = []
+    line = -1
+    # Every import statement has this word, `from` has it on the same line
+    for match in _IMPORT_WORD.finditer(text, begin, end):
+        start = text.rfind("\n", 0, match.start())
+        while text[start - 1 : start] == "\\":  # a continued line
+            start = text.rfind("\n", 0, start)
+        if start == line or start < begin or lines.in_string(match.start()):
+            continue
+        line = start
+        columns, first = _indent(text, line + 1)
+        if columns == 0 and not _BLOCK.match(text, first):
+            yield from _imports_of_line(text, line, text.find("\n", match.end()) % (len(text) + 1))
+        else:
+            indented.append(line)
+    if indented:
+        margin = [
+            match.start() for match in _STATEMENT.finditer(text, begin, end) if not lines.in_string(match.end() - 1)
+        ]
+        for index in sorted({bisect_right(margin, line) - 1 for line in indented}):
+            if index >= 0 and _MODULE_BLOCK.match(text, _indent(text, margin[index] + 1)[1]):
+                yield from _imports_of_block(lines, margin[index], margin[index + 1] if margin[index + 1 :] else end)
+
+
 def find_imports(text: str, strings: list[tuple[int, int]], definitions: Sequence[Definition]) -> list[str]:
     """Return the import statements of a module, those inside `try`, `if` and `with` included, in their order.
 
@@ -250,28 +289,11 @@ def find_imports(text: str, strings: list[tuple[int, int]], definitions: Sequenc
         definitions: What `find_definitions` returned for it.
     """
     lines = _Lines(text, strings)
-    function_starts = [definition.start for definition in definitions]
     offsets: list[int] = []
-    indented: list[int] = []
-    line = -1
-    for match in _IMPORT_WORD.finditer(text):  # every import statement has this word, `from` has it on the same line
-        start = text.rfind("\n", 0, match.start())
-        while text[start - 1 : start] == "\\":  # a continued line
-            start = text.rfind("\n", 0, start)
-        if start == line or lines.in_string(match.start()):
-            continue
-        line = start
-        first = _indent(text, line + 1)
-        if first[0] == 0 and not _BLOCK.match(text, first[1]):
-            offsets += _imports_of_line(text, line, text.find("\n", match.end()) % (len(text) + 1))
-        else:
-            index = bisect_right(function_starts, line + 1) - 1
-            if index < 0 or definitions[index].end <= line:
-                indented.append(line)
-    if indented:
-        margin = [match.start() for match in _STATEMENT.finditer(text) if not lines.in_string(match.end() - 1)]
-        for index in sorted({bisect_right(margin, line) - 1 for line in indented}):
-            if index >= 0 and _MODULE_BLOCK.match(text, _indent(text, margin[index] + 1)[1]):
-                end = margin[index + 1] if index + 1 < len(margin) else len(text)
-                offsets += _imports_of_block(lines, margin[index], end)
+    begin = 0
+    ends = [text.rfind("\n", 0, definition.start) for definition in definitions]
+    for end, following in zip([*ends, len(text)], [*(definition.end for definition in definitions), 0], strict=True):
+        if text.find("import", begin, end) >= 0:
+            offsets += _imports_between(lines, begin, end)
+        begin = following
     return [_IMPORT_STATEMENT.match(text, offset)[0].strip() for offset in sorted(offsets)]
