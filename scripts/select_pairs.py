@@ -1,6 +1,7 @@
 """Select the training pairs of a dataset from its generation's responses and verdicts."""
 
 import argparse
+import gc
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ def main() -> None:
         verdicts=options.verdicts,
     )
     index = load_benchmarks(options.benchmarks)
+    gc.freeze()  # the collector, which every syntax tree wakes, need not walk the tables
     selection = select_pairs(candidates, settings, index, options.run_seed)
     if options.like and len(selection.kept) < settings.size:
         print(

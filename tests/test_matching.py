@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from datasketch import MinHash
 
+from selfalign.matching import benchmarks
 from selfalign.matching.benchmarks import BenchmarkIndex, load_benchmarks, name_words
 from selfalign.matching.funnels import Funnel, sum_funnels
 from selfalign.matching.near_duplicates import (
@@ -151,6 +153,7 @@ SEEDS = [
     (COUNT.replace("count,", "n,").replace("count +=", "n +=").replace("return count", "return n"),
      ("t9", "solution tree")),
     ("def add(a, b):\n    return a + b\n", None),  # too small to tell
+    ("def add(x, y):\n    return x + y\n", ("t7", "solution")),  # but for the very same definition
     # What an exception, an import or a pattern binds is the code's own name, too
     (CAUGHT.replace("error", "e").replace("np", "n").replace("rest", "r"), ("t10", "solution tree")),
     (CAUGHT.replace("KeyError", "IndexError"), None),
@@ -171,6 +174,72 @@ def test_code_that_is_a_benchmark_task_is_found_with_evidence(code, expected):
         assert evidence.benchmark == "bench"
         assert evidence.matched
         assert len(evidence.matched) <= 300
+
+
+SPELT = """class Report:
+    def lines(self, rows):
+        for row in rows:
+            if row.bad:
+                yield f"{row.name if row.name else '?'}: " + "it's for you"
+            elif row.size > 0:
+                yield row.name.upper()
+"""
+SPELLINGS = {
+    "else: if": SPELT.replace(
+        "            elif row.size > 0:\n    ", "            else:\n              if row.size > 0:\n    "
+    ),
+    "comments": SPELT.replace(":\n", ":  # return \"if\" it's for 'you\n# def f(): while\n"),
+    "docstring": SPELT.replace("rows):\n", "rows):\n        '''If \\''' not\n\nfor \"you\" return\n'''\n"),
+    "other quotes": SPELT.replace('"it\'s for you"', "'it\\'s for you'"),
+    "three quotes": SPELT.replace('"it\'s for you"', '"""it\'s for you"""'),
+    "continued string": SPELT.replace("it's for", "it's \\\nfor"),
+    "continued string, CRLF": SPELT.replace("it's for", "it's \\\nfor").replace("\n", "\r\n"),
+    "several strings": SPELT.replace("it's for", "it's\" ' for'  \""),
+    "carriage returns": SPELT.replace("\n", "\r"),
+    "annotations": SPELT.replace("self, rows)", "self, rows: list[str] or None) -> 'for'"),
+    "decorator": "@cache(1)\n" + SPELT.replace("    def", "    @final\n    def"),
+    "form feed": f"import os\n \f{SPELT}",
+    "at the margin": SPELT.replace("(self, rows)", "(\nself,\nrows\n)").replace(
+        "row.name.upper()", "(\nrow.name.upper())"
+    ),
+    "continued line": SPELT.replace("class Report", "class\\\n  Report").replace("yield f", "yield\\\n f"),
+    "program after it": SPELT + "'a'.join(x for x in y)\nif __name__ == '__main__':\n    for x in y:\n        f(x)\n",
+    "functions around it": f"def f(x):\n    return x\n{SPELT}async def g(x):\n    return x\n",
+    "renamed": SPELT.replace("rows", "résumés")
+    .replace("self", "ſ")
+    .replace("lines", "for_all")
+    .replace("Report", "R1if"),
+    "one line": SPELT.replace("row.bad:\n                ", "row.bad: "),
+    "number and keyword": None,
+}
+GLUED = "def least(xs, n):\n    return [0 if x < 0xf or x in xs else n.bit_length() for x in xs if 1 for y in xs]\n"
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_tree_is_found_however_its_text_is_spelt(spelling):
+    index = BenchmarkIndex([task(1, "Report.", "Report", SPELT), task(2, "Least.", "least", GLUED)])
+    code = SPELLINGS[spelling] or GLUED.replace("0 if", "0if").replace("0xf or", "0xfor").replace("1 for", "1for")
+    found = index.find(code.replace("Report", "Other").replace("least", "other").replace("row", "raw"))
+    assert [(evidence.task, evidence.kind) for evidence in found] == [
+        ("t1" if SPELLINGS[spelling] else "t2", "solution tree")
+    ]
+
+
+NOT_PARSED = [
+    (RENAMED_MERGE, True),
+    (RENAMED_MERGE.replace("while a and b", "if a and b"), False),
+    (RENAMED_MERGE.replace("pop", "popleft"), False),
+    (RENAMED_MERGE.replace("    return", "    for x in out:\n        pass\n    return"), False),
+    (f"def f(x):\n{textwrap.indent(RENAMED_MERGE, '    ')}", False),
+]
+
+
+@pytest.mark.parametrize(("code", "parsed"), NOT_PARSED)
+def test_code_is_parsed_only_where_a_tree_can_match(code, parsed, monkeypatch):
+    texts = []
+    monkeypatch.setattr(benchmarks, "parse_python", texts.append)
+    INDEX.find(code)
+    assert texts == [code] * parsed
 
 
 PAIRS = [

@@ -9,7 +9,9 @@ benchmarks may share tasks.
 
 import ast
 import functools
+import keyword
 import re
+import sys
 import unicodedata
 import warnings
 from collections import Counter, defaultdict
@@ -22,6 +24,7 @@ from selfalign.records.files import read_jsonl
 NGRAM = 10  # words
 NGRAM_SHARE = 2 / 3  # of all n-grams of an instruction or docstring; one shared phrase is not a copied task
 TRIVIAL_CHARACTERS = 30  # shorter instructions, docstrings and solutions say nothing about where they come from
+TRIVIAL_DEFINITION = 20  # the same for whole definitions: their names and parameters say more than prose
 TRIVIAL_NODES = 9  # the same for syntax trees: `return sorted(set(xs))` has 6
 DISTINCTIVE_WORDS = 3  # an entry point of as many words is evidence by itself: `separate_paren_groups`
 WORD_SHARE = 0.5  # of the instruction's words, that must come with an entry point of fewer words: `is_prime`
@@ -32,6 +35,27 @@ _WORD = re.compile(r"\w+")
 _NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
 _DEFINED = re.compile(r"\n(?:async +)?(?:def|class) +(\w+)")
+_STRING_OR_COMMENT = re.compile(
+    "|".join(
+        rf"{q}{q}{q}[^{q}\\]*(?:(?:\\.|{q}(?!{q}{q}))[^{q}\\]*)*{q}{q}{q}"
+        rf"|{q}[^{q}\\\n\r]*(?:\\(?:\r\n|.)[^{q}\\\n\r]*)*{q}"
+        for q in "\"'"
+    )
+    + r"|#[^\n\r]*",
+    re.DOTALL,
+)
+_AT_MARGIN = re.compile(r"[\n\r](?:[ \t]*\f)*(?=\S)")  # a form feed takes back the spaces before it
+_DEFINES = re.compile(r"(?:[ \t]*\f)*(?:async[\s\\]+)?(?:def|class)\b")
+# Not the keywords in which equal trees may differ (the first two), nor those of usual annotations
+_LETTERS = {
+    word: chr(ord("A") + number)
+    for number, word in enumerate(keyword.kwlist)
+    if word not in {"else", "pass", "None", "True", "False", "and", "in", "is", "not", "or"}
+}
+_LETTERS["elif"] = _LETTERS["if"]  # `else: if` is the same tree
+_NUMBER_AND_KEYWORD = re.compile(r"\d\w*(?:for|if)\b")  # `0if x`, `0xfor y`: two tokens that look like one word
+_FSTRING = re.compile(r"""[fFtT][rR]?["']""")
+_NESTED_QUOTES = sys.version_info >= (3, 12)  # in f-strings, where no pattern tells which quotes end the string
 _LINKING_WORDS = {"and", "then"}  # `double_then_sort` and `DoubleSort` are one task
 _NO_WORDS = {code: " " for code in range(128) if not _WORD.match(chr(code))}
 
@@ -95,12 +119,14 @@ class NormalForm:
     Attributes:
         items: Node types, names and constants in order: equal for trees that are equal so far.
         nodes: Expressions and statements, without the definitions themselves: a signature is no evidence.
+        free: Names and attributes in items that the code does not bind: all code with this form has them as words.
     """
 
     def __init__(self, definitions: list[ast.stmt]):
         self._variables, self._attributes, self._functions = _bound_names(definitions)
         self._names: dict[tuple[str, str], str] = {}
         self.items: list[object] = []
+        self.free: set[str] = set()
         self.nodes = 0
         for definition in definitions:
             self._visit(definition)
@@ -110,6 +136,8 @@ class NormalForm:
             self.items.append(self._names.setdefault((kind, name), f"v{len(self._names)}"))
         else:
             self.items.append(f"={name}")
+            if name and name.isascii():  # how other names look in lower case depends on what follows them
+                self.free.update(_WORD.findall(name.lower()))
 
     def _visit(self, node: object) -> None:
         if isinstance(node, list):
@@ -222,6 +250,64 @@ def _shape(definitions: list[ast.stmt]) -> tuple[str, ...]:
     return tuple(_outline(definitions))
 
 
+class _NoKeywordsHidden(ast.NodeTransformer):
+    """Removes what a normal form does not count, and strings with code inside."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.stmt:
+        node.decorator_list, node.returns = [], None
+        return self.generic_visit(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.stmt:
+        node.decorator_list = []
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
+        node.annotation = ast.Constant(value=None)
+        return self.generic_visit(node)
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Constant:
+        return ast.Constant(value="")
+
+
+def _tree_keywords(definition: ast.stmt) -> str:
+    """Return the keywords that `_keywords` finds in all code with the normal form of this definition."""
+    copy = ast.parse(ast.unparse(definition))
+    return _split_keywords(ast.unparse(_NoKeywordsHidden().visit(copy)))[0][0]
+
+
+def _split_keywords(code: str) -> list[list[str]]:
+    found: list[list[str]] = []
+    for part in _AT_MARGIN.split(_STRING_OR_COMMENT.sub('"', code)):
+        keywords = "".join([_LETTERS[word] for word in part.translate(_NO_WORDS).split() if word in _LETTERS])
+        if _DEFINES.match(part):
+            found.append([keywords])
+        elif found and keywords:
+            found[-1].append(found[-1][-1] + keywords)
+    return found
+
+
+def _keywords(code: str) -> list[list[str]] | None:
+    """Return the keywords of each function and class of a module, a letter each, without parsing it.
+
+    A definition ends before one of the lines at the left margin that follow it, but which one (a line inside brackets
+    may begin there, too) only a parser can tell: each definition has as many strings as it has possible ends. One of
+    them is the same for all code of one normal form. The one exception are keywords inside an annotation or an inner
+    decorator, such as `x: (int if NEW else str)`: they count here and not in the form.
+
+    Returns:
+        None where the keywords cannot be told without a parser.
+    """
+    if _NUMBER_AND_KEYWORD.search(code) or (_NESTED_QUOTES and _FSTRING.search(code)):
+        return None
+    return _split_keywords(code)
+
+
 def _groups(tree: ast.Module) -> list[list[ast.stmt]]:
     """Return each function and class of a module by itself, and all of them together."""
     definitions = [node for node in tree.body if isinstance(node, _DEFINITIONS)]
@@ -321,6 +407,8 @@ class BenchmarkIndex:
         self._patterns: list[_Needle | _Ngrams] = []
         # Shape to normal form to tasks
         self._trees: dict[tuple, dict[tuple, list[int]]] = defaultdict(lambda: defaultdict(list))
+        # Number of definitions and keywords of the first one to the free words of each tree that has these
+        self._tree_words: dict[tuple[int, str], set[frozenset[str]]] = defaultdict(set)
         entries: dict[tuple[str, ...], set[int]] = defaultdict(set)
         fields: list[tuple[int, list[str]]] = []  # task and n-grams
         for row in rows:
@@ -361,22 +449,23 @@ class BenchmarkIndex:
         for node in definitions:
             if node.name == entry:
                 lines = solution.split("\n")[node.lineno - 1 : node.end_lineno]
-                self._add_needle(number, "solution", "\n".join(lines))
+                self._add_needle(number, "solution", "\n".join(lines), least=TRIVIAL_DEFINITION)
                 body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
                 if body:
                     lines = "\n".join(solution.split("\n")[body[0].lineno - 1 : node.end_lineno])
                     # Right after a signature or a docstring: the end of a longer solution is another task
                     for before in ":\"'":
-                        self._add_needle(number, "solution", before + lines, padding=1)
+                        self._add_needle(number, "solution", before + lines, least=1 + TRIVIAL_CHARACTERS)
         for group in _groups(tree):
             if len(group) > 1 or group[0].name == entry:
                 form = NormalForm(group)
                 if form.nodes >= TRIVIAL_NODES:
                     self._trees[_shape(group)][tuple(form.items)].append(number)
+                    self._tree_words[len(group), _tree_keywords(group[0])].add(frozenset(form.free))
 
-    def _add_needle(self, task: int, kind: str, text: str, padding: int = 0) -> None:
+    def _add_needle(self, task: int, kind: str, text: str, least: int = TRIVIAL_CHARACTERS) -> None:
         tokens = _tokens(text)
-        if len(tokens.replace(" ", "")) - padding >= TRIVIAL_CHARACTERS:
+        if len(tokens.replace(" ", "")) >= least:
             words = frozenset(_WORD.findall(tokens))
             self._patterns.append(_Needle(task=task, kind=kind, text=tokens, words=words))
 
@@ -448,7 +537,7 @@ class BenchmarkIndex:
             if matched is not None:
                 found.append((KINDS.index(pattern.kind), pattern.task, matched))
         if not exact:
-            found += [(KINDS.index("solution tree"), *match) for match in self._find_trees(code)]
+            found += [(KINDS.index("solution tree"), *match) for match in self._find_trees(code, words)]
             entries = self._find_entries(_defined(code), instruction, text)
             found += [(KINDS.index("entry point"), *match) for match in entries]
         strongest: dict[int, Evidence] = {}
@@ -456,8 +545,18 @@ class BenchmarkIndex:
             strongest.setdefault(task, self.tasks[task].evidence(KINDS[rank], matched))
         return list(strongest.values())
 
-    def _find_trees(self, code: str) -> Iterator[tuple[int, str]]:
-        tree = parse_python(code)
+    def _may_have_tree(self, code: str, words: set[str]) -> bool:
+        """Return False where no tree can match: parsing takes longer than all the rest together."""
+        definitions = _keywords(code)
+        if definitions is None:
+            return True
+        keys = [(1, keywords) for definition in definitions for keywords in definition]
+        if len(definitions) > 1:
+            keys += [(len(definitions), keywords) for keywords in definitions[0]]
+        return any(needed <= words for key in keys for needed in self._tree_words.get(key, ()))
+
+    def _find_trees(self, code: str, words: set[str]) -> Iterator[tuple[int, str]]:
+        tree = parse_python(code) if self._may_have_tree(code, words) else None
         for group in _groups(tree) if tree else ():
             forms = self._trees.get(_shape(group))
             if forms is None:
