@@ -284,7 +284,7 @@ def _tree_keywords(definition: ast.stmt) -> str:
 def _split_keywords(code: str) -> list[list[str]]:
     found: list[list[str]] = []
     for part in _AT_MARGIN.split(_STRING_OR_COMMENT.sub('"', code)):
-        keywords = "".join([_LETTERS[word] for word in part.translate(_NO_WORDS).split() if word in _LETTERS])
+        keywords = "".join(map(_LETTERS.__getitem__, filter(_LETTERS.__contains__, part.translate(_NO_WORDS).split())))
         if _DEFINES.match(part):
             found.append([keywords])
         elif found and keywords:
@@ -351,10 +351,11 @@ class _Needle:
     task: int
     kind: str
     text: str  # as _tokens returns it
+    word_line: str  # which a text has sooner than its tokens
     words: frozenset[str]
 
     def find(self, text: "_Text") -> str | None:
-        return self.text.strip() if self.text in text.tokens else None
+        return self.text.strip() if self.word_line in text.word_line and self.text in text.tokens else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,15 +383,13 @@ class _Text:
         self.text = text if text.isascii() else unicodedata.normalize("NFKC", text)  # as Python reads identifiers
         lower = self.text.lower()
         # The same words as the pattern's, at a fifth of its time
-        self.words = set(lower.translate(_NO_WORDS).split() if lower.isascii() else _WORD.findall(lower))
+        words = lower.translate(_NO_WORDS).split() if lower.isascii() else _WORD.findall(lower)
+        self.words = set(words)
+        self.word_line = f" {' '.join(words)} "
 
     @functools.cached_property
     def tokens(self) -> str:
         return _tokens(self.text)
-
-    @functools.cached_property
-    def word_line(self) -> str:
-        return f" {' '.join(_WORD.findall(self.text.lower()))} "
 
 
 class BenchmarkIndex:
@@ -466,8 +465,9 @@ class BenchmarkIndex:
     def _add_needle(self, task: int, kind: str, text: str, least: int = TRIVIAL_CHARACTERS) -> None:
         tokens = _tokens(text)
         if len(tokens.replace(" ", "")) >= least:
-            words = frozenset(_WORD.findall(tokens))
-            self._patterns.append(_Needle(task=task, kind=kind, text=tokens, words=words))
+            words = _WORD.findall(tokens)
+            line = f" {' '.join(words)} "
+            self._patterns.append(_Needle(task=task, kind=kind, text=tokens, word_line=line, words=frozenset(words)))
 
     def _add_ngrams(self, fields: list[tuple[int, list[str]]]) -> None:
         tasks: dict[str, set[int]] = defaultdict(set)
@@ -495,7 +495,8 @@ class BenchmarkIndex:
     def _guard(self) -> None:
         """Make the table of guards: of each pattern's words the rare ones."""
         counts = self._counts
-        self._guards: dict[str, list[tuple[int, frozenset[str]]]] = defaultdict(list)
+        # Guard to a second rare word, or itself where there is none, to patterns and what else they need
+        self._guards: dict[str, dict[str, list[tuple[int, frozenset[str]]]]] = defaultdict(lambda: defaultdict(list))
         self._unguarded: list[int] = []
         for number, pattern in enumerate(self._patterns):
             choices = [[word] for word in pattern.words]
@@ -508,7 +509,9 @@ class BenchmarkIndex:
                         left -= count
             if choices:
                 for word in min(choices, key=lambda words: (sum(counts[word] for word in words), words)):
-                    self._guards[word].append((number, pattern.words))
+                    others = pattern.words - {word}
+                    second = min(others, key=lambda other: (counts[other], other), default=word)
+                    self._guards[word][second].append((number, pattern.words))
             else:
                 self._unguarded.append(number)
         self._guard_words = frozenset(self._guards)
@@ -528,7 +531,12 @@ class BenchmarkIndex:
         text = _Text("\n".join(part for part in (instruction, response or code) if part))
         words = text.words
         numbers = [
-            number for guard in words & self._guard_words for number, needed in self._guards[guard] if needed <= words
+            number
+            for guard in words & self._guard_words
+            for second, patterns in self._guards[guard].items()
+            if second in words
+            for number, needed in patterns
+            if needed <= words
         ]
         found = []  # rank of the kind, task, what matched
         for number in {*numbers, *self._unguarded}:
