@@ -15,12 +15,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 # A string on one line; then those that may go on over lines: three quotes, or a backslash before the newline.
-_SHORT = r"""(?:"(?!"")(?:[^"\\\n]++|\\[^\n])*+"|'(?!'')(?:[^'\\\n]++|\\[^\n])*+')"""
+# What stands between escapes comes first in each: most strings have none, and loops over groups are slow.
+_SHORT = r"""(?:"(?!"")[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"|'(?!'')[^'\\\n]*+(?:\\[^\n][^'\\\n]*+)*+')"""
 _LONG = (
-    r'''(?:"""(?:[^"\\]++|\\.|"(?!""))*+"""|"(?!"")(?:[^"\\\n]++|\\.)*+"'''
-    r"""|'''(?:[^'\\]++|\\.|'(?!''))*+'''|'(?!'')(?:[^'\\\n]++|\\.)*+')"""
+    r'''(?:"""[^"\\]*+(?:(?:\\.|"(?!""))[^"\\]*+)*+"""|"(?!"")[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'''
+    r"""|'''[^'\\]*+(?:(?:\\.|'(?!''))[^'\\]*+)*+'''|'(?!'')[^'\\\n]*+(?:\\.[^'\\\n]*+)*+')"""
 )
-_NEXT_LONG = re.compile(rf"""(?:[^"'#]++|#[^\n]*+|{_SHORT})*+({_LONG})?""", re.DOTALL)
+_NEXT_LONG = re.compile(rf"""[^"'#]*+(?:(?:#[^\n]*+|{_SHORT})[^"'#]*+)*+({_LONG})?""", re.DOTALL)
 _DEFINITION = re.compile(r"\n\f*+(?:(?:async[ \t\f]++)?def[ \t\f\\]|@)")
 _FUNCTION = re.compile(r"\n\f*+(?:async[ \t\f]++)?def[ \t\f\\]")
 _STATEMENT = re.compile(r"\n\f*+[^\s#)\]}]")
