@@ -92,7 +92,29 @@ IMPORTS = [
     ("import os\n", "os = x\n    return os", ""),
     ("import os\nimport re\n", "def inner(os):\n        return os, re\n    return inner", "import re"),
     ("import os\n", "return [os for os in x]", ""),
+    ("import os\n", "return lambda: [y for y in x if os]", "import os"),
+    ("import os\n", "global os\n    os = x\n    return os", "import os"),
+    ("import os\n", "global os\n    os = x", ""),
+    ("from a import (b as  # why\n    os, re,)\n", "return os, re", "from a import b as os\nfrom a import re"),
+    ("from a import café as os\n", "return os", "from a import café as os"),
+    ("from .. import os\nfrom ... import re\n", "return os, re", ""),
+    ("import re as os, os\n", "return os", "import re as os"),
+    ("import os, os.path, re as os\n", "return os", "import os\nimport os.path"),
+    # No imports of Python 3
+    ("import (os)\n", "return os", ""),
+    ("import os,\n", "return os", ""),
+    ("import class, os\n", "return os", ""),
+    ("import os.if\n", "return os", ""),
+    ("from a import b.os, os\n", "return os", ""),
+    ("from a import os as as\n", "return os", ""),
+    ("from a import (os,,)\n", "return os", ""),
+    ("from a import ()\nfrom is import os\n", "return os", ""),
 ]
+
+
+def test_a_decorator_and_a_default_take_their_imports():
+    [function] = extract("import os, re, sys\n\n\n@os.a\ndef f(x=re, sys=1):\n    'Doc.'\n    return sys\n").functions
+    assert function.imports == "import os\nimport re"
 
 
 @pytest.mark.parametrize(("header", "body", "imports"), IMPORTS)
@@ -217,6 +239,7 @@ MODULE_IMPORTS = [
     ("from a import (  # (why\n    b,\n    os,\n)\n", "from a import os"),
     ("from a import(os)\n", "from a import os"),
     ("def g():\n    import os\n", ""),
+    ("def g():\n    x = (1\n); import os\n", ""),
     ("class C:\n    import os\n", ""),
     ("if x:\n    def g():\n        import os\n", ""),
     ("'import os'\n# import os\nx = 'a; import os'\n", ""),
@@ -280,6 +303,9 @@ SLOW = {
     "open triple quotes": '"""\\\'\n' * 166_000,
     "decorators": "@a\n" * 330_000,
     "imports in one block": "if x:\n" + "  import a\n" * 80_000 + DOC,
+    "one long import": "from a import (\n" + "  a as b,  # c\n" * 60_000 + ")\n" + DOC,
+    "one long broken import": "from a import (\n" + "  a as b  # c\n" * 60_000 + ")\n" + DOC,
+    "imports between functions": ("if x:\n  import a\n" + DOC) * 15_000,
     "long line": "x = " + "1+" * 490_000 + "1\n" + DOC,
     "long line in a function": "def f(x):\n    'Doc.'\n    return " + "1+" * 490_000 + "1\n",
     "deep brackets": "x = " + "(" * 490_000 + ")" * 490_000 + "\n" + DOC,
