@@ -278,12 +278,17 @@ class _NoKeywordsHidden(ast.NodeTransformer):
 def _tree_keywords(definition: ast.stmt) -> str:
     """Return the keywords that `_keywords` finds in all code with the normal form of this definition."""
     copy = ast.parse(ast.unparse(definition))
-    return _split_keywords(ast.unparse(_NoKeywordsHidden().visit(copy)))[0][0]
+    return _split_keywords(_without_strings(ast.unparse(_NoKeywordsHidden().visit(copy))))[0][0]
 
 
-def _split_keywords(code: str) -> list[list[str]]:
+def _without_strings(code: str) -> str:
+    """Return code with a quote for each string and comment, so that lines still begin with something."""
+    return _STRING_OR_COMMENT.sub('"', code)
+
+
+def _split_keywords(bare: str) -> list[list[str]]:
     found: list[list[str]] = []
-    for part in _AT_MARGIN.split(_STRING_OR_COMMENT.sub('"', code)):
+    for part in _AT_MARGIN.split(bare):
         keywords = "".join(map(_LETTERS.__getitem__, filter(_LETTERS.__contains__, part.translate(_NO_WORDS).split())))
         if _DEFINES.match(part):
             found.append([keywords])
@@ -303,9 +308,10 @@ def _keywords(code: str) -> list[list[str]] | None:
     Returns:
         None where the keywords cannot be told without a parser.
     """
-    if _NUMBER_AND_KEYWORD.search(code) or (_NESTED_QUOTES and _FSTRING.search(code)):
+    if _NESTED_QUOTES and _FSTRING.search(code):
         return None
-    return _split_keywords(code)
+    bare = _without_strings(code)
+    return None if _NUMBER_AND_KEYWORD.search(bare) else _split_keywords(bare)
 
 
 def _groups(tree: ast.Module) -> list[list[ast.stmt]]:
