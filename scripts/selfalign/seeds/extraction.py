@@ -244,8 +244,9 @@ def module_imports(statements: Iterable[str], path: str) -> Imports:
     return Imports(list(dict.fromkeys(future)), lines)
 
 
-def taken_names(table, names: KeysView[str]) -> set[str]:
+def taken_names(table: object, names: KeysView[str]) -> set[str]:
     """Return which of some names a function takes from its module or the builtins, by its symbol table."""
+    # In the table of the module stand decorators, defaults and annotations: what they refer to is the module's
     taken = {name for name in names & table.symbols.keys() if table.symbols[name] & _symtable.USE}
     tables = list(table.children)
     for table in tables:
@@ -268,10 +269,11 @@ def used_imports(table: object, imports: Imports) -> str:
     return "\n".join(dict.fromkeys([*imports.future, *(line for _, line in used)]))
 
 
-def _symbols(code: str):
+def _symbols(code: str) -> object:
     """Return the symbol table of a function.
 
-    It is the one that the module `symtable` wraps; its objects would take a quarter of the time of making the table.
+    It is what the module `symtable` wraps, without the objects that it makes for every table and name: they cost time
+    with each function. The attributes and flags are those that this module reads.
 
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: the code is not Python 3.
