@@ -151,16 +151,20 @@ def code_blocks(text: str) -> str:
     """Return the Python code of a text: its fenced python blocks, joined; other blocks and prose are left out.
 
     Fences are those of CommonMark (section 4.5): backticks or tildes, three or more, closed by as many or by the end
-    of the text, possibly indented as in a list.
+    of the text, possibly indented as in a list. But a python block also opens within another block: models write
+    fences that close nothing, and open twice.
     """
     lines: list[str] = []
     fence, indent, is_python = "", 0, False
     for line in text.replace("\r\n", "\n").split("\n"):
         found = _FENCE.match(line)
         rest = found[3].strip() if found else ""
-        if not fence:
-            if found and not (found[2][0] == "`" and "`" in rest):
-                fence, indent, is_python = found[2], len(found[1]), bool(_PYTHON.match(rest))
+        opens = found and not (found[2][0] == "`" and "`" in rest)
+        again = opens and _PYTHON.match(rest) and (not is_python or (found[2].startswith(fence) and not found[1]))
+        if opens and (not fence or again):
+            if is_python:
+                _end_block(lines)
+            fence, indent, is_python = found[2], len(found[1]), bool(_PYTHON.match(rest))
         elif found and not rest and found[2].startswith(fence) and len(found[1]) <= indent + 3:
             if is_python:
                 _end_block(lines)
