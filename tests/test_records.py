@@ -123,3 +123,13 @@ def test_text_is_replaced_whole(tmp_path):
     write_text(tmp_path / "a/b.txt", "one")
     write_text(tmp_path / "a/b.txt", json.dumps("two"))
     assert (tmp_path / "a/b.txt").read_text() == '"two"'
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    left = tmp_path / f".x.json.{int(gone.stdout)}.tmp"
+    others = [tmp_path / f".x.json.{os.getppid()}.tmp", tmp_path / f".y.json.{int(gone.stdout)}.tmp"]
+    for path in (left, *others):
+        path.write_text("half")
+    write_text(tmp_path / "x.json", "1")
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "x.json"])

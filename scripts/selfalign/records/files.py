@@ -1,6 +1,7 @@
 """Artifacts on disk: whole or absent, and what a stage finished survives a kill."""
 
 import fcntl
+import glob
 import hashlib
 import itertools
 import json
@@ -30,8 +31,12 @@ def publish(temporary: Path, path: Path) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return where a file is written before it is published; make the folder."""
+    """Return where a file is written before it is published; make the folder, remove what killed writers left there."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        writer = left.name.removesuffix(".tmp").rpartition(".")[2]
+        if writer.isdecimal() and not Path("/proc", writer).exists():
+            left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
