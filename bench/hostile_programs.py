@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import peers
-from sandbox_speed import OURS, check_peers_python, describe_machine
+from sandbox_speed import OURS, check_peers_python, describe_sandbox
 
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_jsonl, write_json, write_text
@@ -280,7 +280,7 @@ def main() -> int:
         options.output,
         {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "machine": describe_machine(),
+            "machine": describe_sandbox(),
             "programs": len(programs),
             "systems": results,
             "not_run": not_run,

@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import peers  # noqa: E402
+from measuring import describe_machine, spread  # noqa: E402
 
 from selfalign.records.commands import run_command  # noqa: E402
 from selfalign.records.files import write_json  # noqa: E402
@@ -335,11 +335,6 @@ def run_section(section: Section, options: argparse.Namespace) -> dict:
     }
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Return median, smallest and largest of some values."""
-    return {"median": round(statistics.median(values), 3), "min": min(values), "max": max(values)}
-
-
 def summarize(rounds: list[dict[str, dict]]) -> dict[str, dict]:
     """Return each contestant's figures over all rounds."""
     return {
@@ -380,21 +375,11 @@ def check_targets(ratios: dict[str, dict[str, dict]]) -> list[dict]:
     return rows
 
 
-def describe_machine() -> dict:
-    """Describe what the figures depend on."""
-    with open("/proc/cpuinfo") as file:
-        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+def describe_sandbox() -> dict:
+    """Describe what the figures depend on: the machine, and who runs which bubblewrap."""
     bwrap = subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=True)
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "bwrap": bwrap.stdout.split()[-1],
-        "user": "root" if os.geteuid() == 0 else "ordinary user",
-        "commit": commit.stdout.strip() or None,
-    }
+    user = "root" if os.geteuid() == 0 else "ordinary user"
+    return describe_machine() | {"bwrap": bwrap.stdout.split()[-1], "user": user}
 
 
 def check_peers_python(path: str) -> None:
@@ -488,7 +473,7 @@ def main() -> None:
         ]
     results = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": describe_machine(),
+        "machine": describe_sandbox(),
         "clock": clock.name,
         "source": kind,
         "left_out": left,

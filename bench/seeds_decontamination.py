@@ -14,7 +14,6 @@ import json
 import os
 import random
 import re
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from sandbox_speed import describe_machine, read_rows  # noqa: E402
+from measuring import describe_machine, spread  # noqa: E402
+from sandbox_speed import read_rows  # noqa: E402
 
 from selfalign.matching.benchmarks import BenchmarkIndex, parse_python  # noqa: E402
 from selfalign.records.commands import run_command  # noqa: E402
@@ -127,11 +127,6 @@ def found_plants(tasks: list[dict], methods: dict[str, Callable[[str], bool]]) -
         codes = [plant(task) for task in solved]
         results[name] = {method: f"{sum(map(find, codes))} of {len(codes)}" for method, find in methods.items()}
     return results
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return median, smallest and largest of some values."""
-    return {"median": round(statistics.median(values), 2), "min": min(values), "max": max(values)}
 
 
 def main() -> None:

@@ -17,8 +17,6 @@ import ast
 import datetime
 import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import time
@@ -29,6 +27,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
+
+from measuring import describe_machine, spread  # noqa: E402
 
 from selfalign.records.commands import run_command  # noqa: E402
 from selfalign.records.files import write_json  # noqa: E402
@@ -158,11 +158,6 @@ def run_rounds(options: argparse.Namespace) -> list[dict[str, dict]]:
     return rounds
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Return median, smallest and largest of some values."""
-    return {"median": round(statistics.median(values), 3), "min": round(min(values), 3), "max": round(max(values), 3)}
-
-
 def _ends_in_comment(code: str, shorter: str) -> bool:
     rest = code.removeprefix(shorter)
     return rest != code and all(line.strip()[:1] in ("", "#") for line in rest.split("\n"))
@@ -213,20 +208,6 @@ def compare(files: list[SourceFile]) -> dict:
                     note(f"ast's text {'ends before a trailing comment' if comment else 'differs'}", file, line)
         progress.add()
     return {"counts": dict(sorted(counts.items())), "examples": {kind: found[:20] for kind, found in examples.items()}}
-
-
-def describe_machine() -> dict:
-    """Describe what the figures depend on."""
-    with open("/proc/cpuinfo") as file:
-        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "commit": commit.stdout.strip() or None,
-    }
 
 
 def summarize(rounds: list[dict[str, dict]]) -> dict:

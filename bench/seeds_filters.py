@@ -11,7 +11,6 @@ them can stand for a cluster and then be dropped, so both places are compared.
 import argparse
 import json
 import os
-import platform
 import random
 import resource
 import statistics
@@ -21,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
+
+from measuring import describe_machine, spread  # noqa: E402
 
 from selfalign.matching.near_duplicates import near_duplicates  # noqa: E402
 from selfalign.records.commands import run_command  # noqa: E402
@@ -53,11 +54,6 @@ def cpu_s() -> float:
     """Return the CPU seconds of this process and its ended children so far."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in spent)
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return median, smallest and largest of some values."""
-    return {"median": round(statistics.median(values), 1), "min": min(values), "max": max(values)}
 
 
 def measure_each(functions: list[Function], filters: dict[str, RowFilter], rounds: int) -> dict:
@@ -154,10 +150,8 @@ def main() -> None:
         {"name": name} | ({"checker": options.checker} if name == "type_check" else {}) for name in ORDERS["paper"]
     ]
     filters = dict(parse_filters(json.dumps(listed)).rows)
-    with open("/proc/cpuinfo") as file:
-        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
     results: dict = {
-        "machine": {"cpu": models[0] if models else platform.machine(), "python": platform.python_version()},
+        "machine": describe_machine(),
         "load_average": os.getloadavg()[0],
         "functions": len(functions),
         "each": measure_each(functions, filters, options.rounds),

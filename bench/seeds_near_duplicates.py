@@ -10,7 +10,6 @@ import argparse
 import itertools
 import random
 import re
-import statistics
 import sys
 import time
 from collections import Counter, defaultdict
@@ -21,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from datasketch import MinHash, MinHashLSH  # noqa: E402
-from sandbox_speed import describe_machine  # noqa: E402
+from measuring import describe_machine, spread  # noqa: E402
 
 from selfalign.matching.near_duplicates import SHINGLE, near_duplicates  # noqa: E402
 from selfalign.records.commands import run_command  # noqa: E402
@@ -113,11 +112,6 @@ def quality(kept: Kept, pairs: list[tuple[str, str]], exact: Kept) -> dict[str, 
         "recall": round(together / len(pairs), 5) if pairs else 1.0,
         "wrong": round(wrong / len(kept), 5) if kept else 0.0,
     }
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return median, smallest and largest of some values."""
-    return {"median": round(statistics.median(values), 2), "min": min(values), "max": max(values)}
 
 
 def main() -> None:

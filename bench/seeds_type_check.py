@@ -13,10 +13,8 @@ The checkers that are not in envs/core.lock are looked for on the PATH.
 import argparse
 import json
 import os
-import platform
 import random
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,6 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
+
+from measuring import describe_machine, spread  # noqa: E402
 
 from selfalign.records.commands import run_command  # noqa: E402
 from selfalign.records.files import read_table, write_json  # noqa: E402
@@ -94,11 +94,6 @@ def measure(method: Callable, functions: Sequence[Function], *arguments: str) ->
     """Run a method in a process of its own."""
     with ProcessPoolExecutor(1) as pool:
         return pool.submit(_measured, method, functions, arguments).result()
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Return median, smallest and largest of some values."""
-    return {"median": round(statistics.median(values), 2), "min": min(values), "max": max(values)}
 
 
 def compare_speed(functions: list[Function], checkers: list[str], rounds: int) -> dict:
@@ -177,23 +172,16 @@ def survivors(functions: list[Function]) -> list[Function]:
     ]
 
 
-def describe_machine() -> dict:
-    """Describe what the figures depend on."""
-    with open("/proc/cpuinfo") as file:
-        models = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+def tool_versions() -> dict[str, str]:
+    """Return the versions of ruff and of the type checkers that are installed; the others are not measured."""
     versions = {}
     for name in ("ruff", *CHECKERS):
         try:
             said = subprocess.run([find_tool(name), "--version"], capture_output=True, text=True, check=True)
         except ValueError:
-            continue  # not installed, and so not measured
+            continue
         versions[name] = said.stdout.split("\n")[0].split()[-1]
-    return {
-        "cpu": models[0] if models else platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "tools": versions,
-    }
+    return versions
 
 
 def main() -> None:
@@ -216,7 +204,7 @@ def main() -> None:
     if max(options.count, options.agreement) > len(functions):
         raise ValueError(f"the files hold {len(functions):,} functions; give more, or ask for fewer")
     random.Random(options.seed).shuffle(functions)
-    results = {"machine": describe_machine(), "load_average": os.getloadavg()[0]}
+    results = {"machine": describe_machine() | {"tools": tool_versions()}, "load_average": os.getloadavg()[0]}
     if options.agreement:
         fit = survivors(functions[: 6 * options.agreement])[: options.agreement]
         results["agreement"] = compare_verdicts(fit, options.checkers, options.examples)

@@ -9,6 +9,7 @@ benchmarks may share tasks.
 
 import ast
 import functools
+import json
 import keyword
 import re
 import sys
@@ -83,6 +84,10 @@ class Evidence:
     def dump(self) -> dict:
         """Return the evidence as a plain dictionary."""
         return asdict(self)
+
+    def drop(self) -> tuple[str, str]:
+        """Return reason and detail of a row that is dropped for it."""
+        return self.reason, json.dumps(self.dump(), ensure_ascii=False)
 
 
 def parse_python(code: str) -> ast.Module | None:

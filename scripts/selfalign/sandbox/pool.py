@@ -231,8 +231,7 @@ class Worker:
         try:
             answer = self._receive()
         except WorkerDied as error:
-            answer = {"verdict": "sandbox_error", "detail": f"worker died: {error}"[:256], "starved": False}
-            answer |= {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0, "assertions": 0}
+            answer = {"verdict": "sandbox_error", "detail": f"worker died: {error}"[:256], **server.NOTHING_RAN}
         self.program = None
         self.done += 1
         return answer | {"core": self.core}

@@ -6,7 +6,6 @@ The outputs are sorted by id through files of one range of ids each.
 """
 
 import gc
-import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -166,7 +165,7 @@ class Corpus:
         ):
             for number, evidence in found.items():
                 self.evidence[start + number] = evidence
-                drops[start + number] = (evidence[0].reason, json.dumps(evidence[0].dump(), ensure_ascii=False))
+                drops[start + number] = evidence[0].drop()
         return drops
 
     def kept_rows(self) -> Iterator[pyarrow.Table]:

@@ -25,7 +25,7 @@ _ANSWER = re.compile(r"\W*(yes|no)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class JudgeShot:
     """A worked example: a function, the answer, and one line that says why."""
 
     id: str
@@ -34,7 +34,7 @@ class Verdict:
     reason: str
 
 
-def load_judge_prompts(path: str | Path) -> tuple[str, list[Verdict]]:
+def load_judge_prompts(path: str | Path) -> tuple[str, list[JudgeShot]]:
     """Read a judge's prompt file: `header` and `shots`.
 
     Raises:
@@ -51,7 +51,7 @@ def load_judge_prompts(path: str | Path) -> tuple[str, list[Verdict]]:
     shots = []
     for number, item in enumerate(data["shots"], 1):
         try:
-            shot = Verdict(**item)
+            shot = JudgeShot(**item)
         except TypeError as error:
             raise ValueError(f"{path}, example {number}: {error}") from error
         if shot.answer not in ANSWERS:
@@ -63,7 +63,7 @@ def load_judge_prompts(path: str | Path) -> tuple[str, list[Verdict]]:
     return data["header"].strip(), shots
 
 
-def judge_example(code: str, shot: Verdict | None = None) -> str:
+def judge_example(code: str, shot: JudgeShot | None = None) -> str:
     """Render a function with its verdict; without one, the open end that the model continues."""
     text = f"### Function\n```python\n{code.strip()}\n```\n### Does the docstring say what the function does?\n"
     return f"{text}{shot.answer}. {shot.reason.strip()}\n\n" if shot else text
@@ -143,8 +143,11 @@ def judge_functions(
         usage = opened.usage
 
     def judge(candidates: Sequence[Candidate]) -> Outcomes:
-        return [_outcome(one.function, [answers[row_id(one.function.id, k)] for k in range(settings.samples)], settings)
-                for one in candidates]  # fmt: skip
+        outcomes = []
+        for candidate in candidates:
+            given = [answers[row_id(candidate.function.id, k)] for k in range(settings.samples)]
+            outcomes.append(_outcome(candidate.function, given, settings))
+        return outcomes
 
     going_on, out, funnel = filter_part(functions, [(STAGE, judge)], label=label, total=len(functions))
     write_table(rejected, out, REJECTED_COLUMNS)

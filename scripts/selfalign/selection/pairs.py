@@ -1,6 +1,5 @@
 """Select training pairs: a chain of stages, each of which drops rows with a reason (paper, section 2 and its code)."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -156,7 +155,7 @@ def _drop_contaminated(selection: Selection, index: BenchmarkIndex) -> None:
     drops = {}
     for row in selection.kept:
         if evidence := _evidence(row, index):
-            drops[row.id] = (evidence[0].reason, json.dumps(evidence[0].dump(), ensure_ascii=False))
+            drops[row.id] = evidence[0].drop()
             selection.contamination += [{"id": row.id} | found.dump() for found in evidence]
     selection.drop("decontamination", drops)
 

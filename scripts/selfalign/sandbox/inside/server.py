@@ -33,6 +33,8 @@ NETWORK = re.compile(r"socket|server|http|ftplib|smtplib|poplib|imaplib|ssl|mult
 OURS = 3  # processes of this user namespace besides the program's threads: bwrap, server, program
 PROGRESS = 200  # a program with less CPU time than this fraction of its wall time sleeps
 PREEMPTIONS = 8  # one that ran out of wall time and was preempted more often, and more often than it waited, starved
+# What an answer holds besides verdict and detail when no program ran.
+NOTHING_RAN = {"assertions": 0, "starved": False, "cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0}
 EXTENSIONS = 9  # a program that still computes, on a busy machine, gets its wall time again this often
 
 
@@ -186,8 +188,7 @@ def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict) 
                 job = prepare(request)
         except evidence.SYNTAX_ERRORS as error:
             detail = describe(type(error).__name__, str(error), getattr(error, "lineno", None) or 0)
-            times = {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0}
-            return {"verdict": "syntax", "detail": detail, "assertions": 0, "starved": False, **times}
+            return {"verdict": "syntax", "detail": detail, **NOTHING_RAN}
     request["network"] = bool(NETWORK.search(request["code"]) or NETWORK.search(request["tests"]))
     seen = core.run(job, request)
     verdict, detail = judge(seen)
@@ -259,6 +260,5 @@ def serve() -> None:
         try:
             verdict = answer(core, prepare, request, settings)
         except OSError as error:
-            verdict = {"verdict": "sandbox_error", "detail": str(error), "assertions": 0, "starved": False}
-            verdict |= {"cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0}
+            verdict = {"verdict": "sandbox_error", "detail": str(error), **NOTHING_RAN}
         write_frame(replies, verdict)
