@@ -1,11 +1,13 @@
 """Selecting seeds: duplicates and benchmark tasks go, whatever the parts, and the funnel adds up to the seeds."""
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -146,12 +148,13 @@ def test_rows_are_sorted_in_ranges_whatever_a_killed_run_left(tmp_path, monkeypa
     left = tmp_path / ".s.parquet.ranges"
     left.mkdir()
     (left / "0.arrow").write_bytes(b"half a file")
-    write_sorted(tmp_path / "s.parquet", lambda: iter([table(range(30)), table(range(30, 47))]), {"id": "string"})
-    ids = [row["id"] for row in read_table(tmp_path / "s.parquet")]
-    assert ids == sorted(row["id"] for row in table(range(47)).to_pylist())
+    ids = np.array([row["id"] for row in table(range(47)).to_pylist()], dtype="S")
+    write_sorted(tmp_path / "s.parquet", ids, [table(range(30)), table(range(30, 47))], {"id": "string"})
+    found = [row["id"].encode() for row in read_table(tmp_path / "s.parquet")]
+    assert found == sorted(ids.tolist())
     assert pyarrow.parquet.ParquetFile(tmp_path / "s.parquet").num_row_groups == 5
     assert [path.name for path in tmp_path.iterdir()] == ["s.parquet"]
-    write_sorted(tmp_path / "t.parquet", lambda: iter([table(range(46, -1, -1))]), {"id": "string"})
+    write_sorted(tmp_path / "t.parquet", ids[::-1], [table(range(46, -1, -1))], {"id": "string"})
     assert (tmp_path / "t.parquet").read_bytes() == (tmp_path / "s.parquet").read_bytes()
 
 
@@ -189,3 +192,43 @@ def test_what_cannot_be_is_one_clear_error(tmp_path, codes, message):
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "s.parquet").exists()
+
+
+def twice(options: list) -> list:
+    """Give the only part two times."""
+    place = options.index("--kept") + 1
+    return [*options[:place], options[place], *options[place:]]
+
+
+def swapped(options: list) -> list:
+    """Give the rejected functions for the kept ones."""
+    return ["--kept", options[options.index("--rejected") + 1], *options[2:]]
+
+
+def torn(options: list) -> list:
+    """Give a part of which only the first half is there."""
+    path = options[1]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return options
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (twice, r"k.parquet, row 1 and .*k.parquet, row 1: two functions have the same id 0000000000000000; give each"),
+        (swapped, r"r.parquet: not a part of a corpus \(missing or unknown columns: detail, reason, stage\)"),
+        (torn, r"k.parquet: not a Parquet file"),
+    ],
+)
+def test_wrong_parts_are_one_clear_error(tmp_path, change, message):
+    result = run("select_seeds", *change(part(tmp_path, [GAP, CORPUS["a.py"]])))
+    assert result.returncode == 1
+    assert re.search(f"^error: .*{message}", result.stderr, re.MULTILINE), result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_folder_of_the_outcome_is_made(tmp_path):
+    options = part(tmp_path, [GAP, CORPUS["a.py"]])
+    options[options.index("--seeds") + 1] = tmp_path / "new/folder/s.parquet"
+    checked("select_seeds", *options)
+    assert [row["code"] for row in read_table(tmp_path / "new/folder/s.parquet")] == [CORPUS["a.py"]]

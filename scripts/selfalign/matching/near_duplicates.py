@@ -7,7 +7,7 @@ clusters. The bands are chosen for recall, since a false candidate costs one com
 The signatures are datasketch's (scheme affine32), computed for many texts at once and cut to their low 16 bits (b-bit
 minwise hashing, Li and König 2010): what is in memory is 2 bytes a permutation, and the shingles wait in a file without
 a name, which is gone when the process is. For n texts of w words that is 2 x 128 x n bytes of memory for the
-signatures, about 100 n while a band is looked at, and 4 x w x n bytes of disk.
+signatures, at most 60 n besides while a band is looked at, and 4 x w x n bytes of disk.
 """
 
 import functools
@@ -165,7 +165,7 @@ class Sketches:
         size = len(self._signatures)
         self._signatures.resize((size + len(part.counts), PERMUTATIONS), refcheck=False)
         self._signatures[size:] = part.signatures
-        self._counts.append(part.counts)
+        self._counts.append(part.counts.astype(np.uint32))
 
     def clusters(self, threshold: float) -> np.ndarray:
         """Return for each text, in the order in which they were added, the number of the first one of its cluster.
@@ -179,11 +179,11 @@ class Sketches:
         if not 0 < threshold <= 1:
             raise ValueError(f"near-duplicate threshold {threshold}: it must lie above 0 and be at most 1")
         if not self._counts:
-            return np.empty(0, dtype=np.int64)
+            return np.empty(0, dtype=np.int32)
         self._file.flush()
         counts = np.concatenate(self._counts)
-        offsets = np.cumsum(counts) - counts
-        parents = np.arange(len(counts))
+        offsets = np.cumsum(counts, dtype=np.int64) - counts
+        parents = np.arange(len(counts), dtype=np.int32)  # 2^31 texts would be half a terabyte of signatures
         count, rows = bands(threshold)
         for band in range(count):
             for first, second in _candidates(self._signatures[:, band * rows : (band + 1) * rows], parents):
@@ -212,27 +212,38 @@ class Sketches:
         return found
 
 
+def _buckets(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the texts that share their values in a band with another one, bucket by bucket, and their buckets."""
+    keys = np.zeros(len(rows), dtype=np.uint64)
+    for column in rows.T:
+        if rows.shape[1] > 4:
+            keys = _mix(keys ^ column)
+        else:
+            keys <<= np.uint64(16)
+            keys |= column
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    same = keys[1:] == keys[:-1]
+    shared = np.append(same, False)
+    shared[1:] |= same
+    return order[shared].astype(np.int32), np.cumsum(np.append(False, ~same)[shared], dtype=np.int32)
+
+
 def _candidates(rows: np.ndarray, parents: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the pairs of texts with the same values in a band, those left out that one cluster has already.
 
     The caller links pairs in between; neighbours in a bucket come first, so that a bucket of copies is one cluster
     before all of its pairs have been looked at.
     """
-    keys = np.zeros(len(rows), dtype=np.uint64)
-    for column in rows.T:
-        keys = _mix(keys ^ column) if rows.shape[1] > 4 else keys << np.uint64(16) | column
-    order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    same = keys[1:] == keys[:-1]
-    buckets = np.cumsum(np.append(0, ~same))
-    left = np.flatnonzero(same)
-    for distance in range(1, len(keys)):
-        left = left[left < len(keys) - distance]
+    order, buckets = _buckets(rows)
+    left = np.arange(len(order))
+    for distance in range(1, len(order)):
+        left = left[left < len(order) - distance]
         left = left[buckets[left] == buckets[left + distance]]
         if distance & (distance - 1) == 0:  # now and then, leave out the buckets that have become one cluster
             clusters = parents[order]
             several = np.zeros(buckets[-1] + 1, dtype=bool)
-            several[buckets[1:][same & (clusters[1:] != clusters[:-1])]] = True
+            several[buckets[1:][(buckets[1:] == buckets[:-1]) & (clusters[1:] != clusters[:-1])]] = True
             left = left[several[buckets[left]]]
         if not len(left):
             return
@@ -267,7 +278,7 @@ def _link(parents: np.ndarray, first: np.ndarray, second: np.ndarray) -> None:
         roots[high] = low
     if roots:
         changed = np.array(sorted(roots))
-        new = np.arange(len(parents))
+        new = np.arange(len(parents), dtype=parents.dtype)
         new[changed] = [find(text) for text in changed.tolist()]
         parents[:] = new[parents]
 
