@@ -39,6 +39,7 @@ OUR_WORDS = {
     "no_tests": "no_tests",
     "early_exit": "exit",
     "swallowed_assertion": "flagged",
+    "wrong_output": "assert",
     "timeout_cpu": "timeout",
     "timeout_wall": "timeout",
     "memory": "memory",

@@ -373,14 +373,14 @@ def test_a_worker_that_falls_silent_is_our_trouble(recorder):
     assert recorder.live == 0
 
 
-def test_a_worker_that_does_not_read_is_our_trouble():
+def test_a_worker_that_does_not_read_is_our_trouble(monkeypatch):
     """A request that fills the pipe of a stopped worker does not hold up the supervisor for ever."""
     worker = pool.Worker(pool.find_bwrap(), SandboxSettings())
     try:
         below = sorted(descendants(worker.process.pid))
         for pid in below:
             os.kill(pid, signal.SIGSTOP)
-        worker.limit_s = 0.2
+        monkeypatch.setattr(pool, "GRACE_S", 0.2 - 4 * 3 * 10)
         worker.submit(Program(id="x", code="#" * 500_000), alone=False)
         answer = worker.finish()
     finally:

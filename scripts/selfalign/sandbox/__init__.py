@@ -5,7 +5,8 @@ with resume and progress. Each worker is one bubblewrap around a fork server (`i
 1 of its own pid namespace in its own mount namespace. Started by root, a worker first becomes an ordinary user
 (`launch`). `VERDICTS` explains each verdict. Programs run as `__main__` in an empty, writable folder, with the standard
 library of the running interpreter and the packages that are named (in workers that have them loaded), a fixed
-environment, hash seed and random seed, and no standard input.
+environment, hash seed and random seed, and no standard input. What a program prints is discarded, or, where it has a
+`Comparison`, handed back and compared outside, with what no program can see.
 
 Fork, isolation and attestation are done by one of two cores, and each row says by which. `core.c`, built at set-up
 where there is a C compiler (`build`): a pass is what the kernel saw, an exit by the one instruction that the system
@@ -46,11 +47,12 @@ Not covered:
 from selfalign.sandbox.doctor import check_sandbox
 from selfalign.sandbox.host import SandboxUnavailable
 from selfalign.sandbox.pool import Sandbox
-from selfalign.sandbox.settings import VERDICTS, Program, SandboxSettings
+from selfalign.sandbox.settings import VERDICTS, Comparison, Program, SandboxSettings
 from selfalign.sandbox.verify import ProgramFile, source_key, verify
 
 __all__ = [
     "VERDICTS",
+    "Comparison",
     "Program",
     "ProgramFile",
     "Sandbox",

@@ -35,6 +35,7 @@
 #define PASSED 77   /* exit statuses that only leave() may use */
 #define FINISHED 78 /* ran to an end that is no pass; the page says which */
 #define OPEN_FILES 256
+#define PIPE_SIZE (1 << 20) /* where output is collected; more is not for ordinary users */
 #define ATTESTED(status) (WIFEXITED(status) && (WEXITSTATUS(status) == PASSED || WEXITSTATUS(status) == FINISHED))
 
 struct page { /* what a program's process tells the server; zero at its start */
@@ -45,8 +46,8 @@ struct page { /* what a program's process tells the server; zero at its start */
 };
 
 static struct {
-    double cpu_s, wall_factor;
-    long long memory, output, disk;
+    double wall_factor;
+    long long memory, disk;
     long processes;
     int progress, extensions; /* see server.py */
     const char *name, *work; /* file name of a program, its working folder */
@@ -57,7 +58,12 @@ static struct {
 } set;
 static struct page *page;
 static int in_program; /* true in a program's process, false in the server */
-static int has_tests, has_network; /* the program came with a test part; it mentions sockets or servers */
+static struct { /* of one program */
+    double cpu_s;
+    long long output;
+    int tests, network; /* it came with a test part; it mentions sockets or servers */
+    char *collected;    /* where its output goes, one byte more than it may have; NULL where none is kept */
+} its;
 
 /* --- Leaving --------------------------------------------------------------------------------------------------- */
 
@@ -95,7 +101,7 @@ static PyObject *record_top_level(PyObject *self, PyObject *value) {
 }
 
 static PyObject *record_other(PyObject *self, PyObject *value) {
-    page->assertions += !has_tests;
+    page->assertions += !its.tests;
     return Py_NewRef(value);
 }
 
@@ -210,7 +216,7 @@ static void take_network(void) {
 static void isolate(int output) {
     char size[64];
     const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC; /* a library that a program wrote is not loaded */
-    const rlim_t megabyte = 1 << 20, cpu = (rlim_t)ceil(2 * set.cpu_s) + 1; /* by ticks; the server's limit decides */
+    const rlim_t megabyte = 1 << 20, cpu = (rlim_t)ceil(2 * its.cpu_s) + 1; /* by ticks; the server's limit decides */
     snprintf(size, sizeof size, "size=%lld,nr_inodes=4096,mode=755", set.disk);
     /* Process groups reach across pid namespaces: without a session of its own, kill(0, 9) would meet the server. */
     if (setsid() < 0) fail("setsid");
@@ -220,7 +226,7 @@ static void isolate(int output) {
     if (mkdir(set.work, 0755) || chdir(set.work)) fail("working folder");
     if (dup2(output, 1) < 0 || dup2(output, 2) < 0) fail("dup2");
     if (syscall(SYS_close_range, 3u, ~0u, 0u)) fail("close_range");
-    if (has_network) take_network();
+    if (its.network) take_network();
     limit(RLIMIT_CPU, cpu, cpu);
     limit(RLIMIT_AS, set.memory, set.memory + 64 * megabyte);
     limit(RLIMIT_FSIZE, set.disk, set.disk);
@@ -296,6 +302,21 @@ static int run_uncalled_tests(PyObject *names, PyObject *namespace, PyObject *te
                 if (method == NULL) return ended(NULL);
                 if (call_setup(instance, "setup_method", method) || run_test(method)) return -1;
             }
+    }
+    return 0;
+}
+
+/* Write out what still waits in the program's files, as the interpreter does at its end. Returns 0 on success. */
+static int flush_output(void) {
+    static const char *const names[] = {"stdout", "stderr", "__stdout__", "__stderr__"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        PyObject *file = PySys_GetObject(names[i]);
+        if (file == NULL || file == Py_None) continue;
+        Py_INCREF(file); /* its methods may be the program's */
+        PyObject *closed = PyObject_GetAttrString(file, "closed");
+        const int open = closed == NULL || PyObject_IsTrue(closed) == 0;
+        PyErr_Clear();
+        if (open && ended(PyObject_CallMethod(file, "flush", NULL))) return -1;
     }
     return 0;
 }
@@ -398,6 +419,7 @@ __attribute__((noreturn)) static void be_program(PyObject *job, PyObject *prepar
     if (error == NULL && cases && before == 0 && ended(PyObject_CallOneArg(run_cases, namespace))) error = take_error();
     PyObject *threading = error ? NULL : PyImport_GetModule(PyUnicode_FromString("threading"));
     if (threading && ended(PyObject_CallMethod(threading, "_shutdown", NULL))) error = take_error();
+    if (error == NULL && its.collected && flush_output()) error = take_error();
 
     if (error == NULL && page->assertions && page->top_level < top_level) {
         snprintf(page->message, sizeof page->message, "%ld of %ld assertions on module level were not executed",
@@ -419,34 +441,34 @@ static double seconds(clockid_t clock) {
     return now.tv_sec + now.tv_nsec * 1e-9;
 }
 
-/* Read what the program printed, at most until `most` bytes are passed; returns the bytes. */
-static long long drain(int output, long long most) {
-    static char buffer[1 << 16];
-    long long total = 0;
-    for (ssize_t part; total <= most && (part = read(output, buffer, sizeof buffer)) > 0;) total += part;
-    return total;
+/* Read once what the program printed, to where its output so far ends if it is collected; returns the bytes. */
+static long long read_output(int output, long long printed) {
+    static char discarded[1 << 16];
+    const ssize_t part = its.collected ? read(output, its.collected + printed, (size_t)(its.output + 1 - printed))
+                                       : read(output, discarded, sizeof discarded);
+    return part > 0 ? part : 0;
 }
 
 /* Drain a program's output until it ends or breaks a limit, and kill it then. Returns the limit, "" for none. */
 static const char *watch(pid_t pid, int process, int output, long long *printed) {
     struct pollfd polled[] = {{process, POLLIN, 0}, {output, POLLIN, 0}};
     const clockid_t cpu_clock = (~(clockid_t)pid << 3) | 2; /* the kernel's number for a process's CPU clock */
-    const double window = set.cpu_s * set.wall_factor, start = seconds(CLOCK_MONOTONIC);
-    double deadline = start + window, check = start + set.cpu_s, cpu_before = 0; /* check: may be out of CPU time */
+    const double window = its.cpu_s * set.wall_factor, start = seconds(CLOCK_MONOTONIC);
+    double deadline = start + window, check = start + its.cpu_s, cpu_before = 0; /* check: may be out of CPU time */
     int extensions = 0;
     for (;;) {
         double now = seconds(CLOCK_MONOTONIC), next = check < deadline ? check : deadline;
         poll(polled, 2, next > now ? (int)((next - now) * 1000) + 1 : 0);
         const char *broken = "";
-        if (polled[1].revents & POLLIN) *printed += drain(output, set.output);
+        if (polled[1].revents & POLLIN) *printed += read_output(output, *printed);
         else if (polled[1].revents) polled[1].fd = -1; /* it closed its output */
         now = seconds(CLOCK_MONOTONIC);
-        if (*printed > set.output) broken = "output_limit";
+        if (*printed > its.output) broken = "output_limit";
         else if (polled[0].revents) return "";
         else if (now >= (check < deadline ? check : deadline)) {
-            double cpu = seconds(cpu_clock), left = set.cpu_s - cpu;
+            double cpu = seconds(cpu_clock), left = its.cpu_s - cpu;
             check = now + (left > 0.005 ? left : 0.005);
-            if (cpu >= set.cpu_s) broken = "timeout_cpu";
+            if (cpu >= its.cpu_s) broken = "timeout_cpu";
             else if (now >= deadline && cpu - cpu_before > window / set.progress && extensions < set.extensions) {
                 deadline = now + window; /* slow: the machine is busy */
                 cpu_before = cpu;
@@ -460,19 +482,14 @@ static const char *watch(pid_t pid, int process, int output, long long *printed)
     }
 }
 
-static PyObject *run(PyObject *self, PyObject *arguments) {
-    PyObject *job, *prepare, *request;
-    int tests, network;
-    if (in_program) return PyErr_Format(PyExc_PermissionError, "not available in the sandbox");
-    if (!PyArg_ParseTuple(arguments, "OOOpp", &job, &prepare, &request, &tests, &network)) return NULL;
+static PyObject *run_program(PyObject *job, PyObject *prepare, PyObject *request) {
     /* A process may have one pid namespace prepared for its children; going back to its own allows the next. */
     if (setns(set.own_pid_namespace, CLONE_NEWPID) || unshare(CLONE_NEWPID)) return PyErr_SetFromErrno(PyExc_OSError);
     int output[2]; /* a new one each time: its flags and size are the program's to change */
     if (pipe2(output, O_CLOEXEC)) return PyErr_SetFromErrno(PyExc_OSError);
     fcntl(output[0], F_SETFL, O_NONBLOCK);
+    if (its.collected) fcntl(output[0], F_SETPIPE_SZ, PIPE_SIZE); /* where it is refused, the usual size does */
     memset(page, 0, sizeof *page);
-    has_tests = tests;
-    has_network = network;
     const double start = seconds(CLOCK_MONOTONIC);
     PyOS_BeforeFork();
     pid_t pid = fork();
@@ -497,12 +514,12 @@ static PyObject *run(PyObject *self, PyObject *arguments) {
     } else broken = watch(pid, process, output[0], &printed);
     if (process >= 0) close(process);
     while (wait4(pid, &status, 0, &usage) < 0 && errno == EINTR) continue;
-    printed += drain(output[0], set.output);
+    for (long long part; printed <= its.output && (part = read_output(output[0], printed)) > 0;) printed += part;
     close(output[0]);
-    if (!*broken && printed > set.output) broken = "output_limit";
+    if (!*broken && printed > its.output) broken = "output_limit";
     const double cpu = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec +
                        (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
-    if (!*broken && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && cpu >= set.cpu_s)
+    if (!*broken && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && cpu >= its.cpu_s)
         broken = "timeout_cpu"; /* RLIMIT_CPU: on many cores it may come first */
     const int passed = ATTESTED(status) && WEXITSTATUS(status) == PASSED;
     page->verdict[sizeof page->verdict - 1] = page->kind[sizeof page->kind - 1] = 0;
@@ -510,12 +527,30 @@ static PyObject *run(PyObject *self, PyObject *arguments) {
     /* What contradicts itself was written by somebody else: then nothing on the page counts. */
     const int says_passed = strcmp(page->verdict, "passed") == 0 && !page->false_assertion && !page->failed_case;
     const int attested = ATTESTED(status) && *page->verdict && passed == says_passed;
-    return Py_BuildValue("{s:s,s:i,s:i,s:s,s:y,s:y,s:i,s:i,s:i,s:l,s:i,s:d,s:d,s:d,s:l,s:l}", "broken", broken, "started",
+    return Py_BuildValue("{s:s,s:i,s:i,s:s,s:y,s:y,s:i,s:i,s:i,s:l,s:i,s:L,s:d,s:d,s:d,s:l,s:l}", "broken", broken, "started",
                          page->started, "attested", attested, "verdict", attested ? page->verdict : "", "kind",
                          page->kind, "message", page->message, "line", page->line, "false_assertion",
                          page->false_assertion, "failed_case", page->failed_case, "assertions", page->assertions,
-                         "status", status, "cpu_s", cpu, "wall_s", seconds(CLOCK_MONOTONIC) - start, "max_rss_mb",
+                         "status", status, "printed", printed, "cpu_s", cpu, "wall_s", seconds(CLOCK_MONOTONIC) - start, "max_rss_mb",
                          usage.ru_maxrss / 1024.0, "waits", usage.ru_nvcsw, "preemptions", usage.ru_nivcsw);
+}
+
+static PyObject *run(PyObject *self, PyObject *arguments) {
+    PyObject *job, *prepare, *request, *collected;
+    Py_buffer room = {0};
+    if (in_program) return PyErr_Format(PyExc_PermissionError, "not available in the sandbox");
+    if (!PyArg_ParseTuple(arguments, "OOOppdLO", &job, &prepare, &request, &its.tests, &its.network, &its.cpu_s,
+                          &its.output, &collected))
+        return NULL;
+    if (collected != Py_None && PyObject_GetBuffer(collected, &room, PyBUF_WRITABLE)) return NULL;
+    if (collected != Py_None && room.len <= its.output) {
+        PyBuffer_Release(&room);
+        return PyErr_Format(PyExc_ValueError, "there is less room than the program may print");
+    }
+    its.collected = room.buf;
+    PyObject *seen = run_program(job, prepare, request);
+    PyBuffer_Release(&room);
+    return seen;
 }
 
 static int stay(PyObject *frame, PyObject *line, void *unused) { return 0; }
@@ -527,9 +562,8 @@ static PyObject *configure(PyObject *self, PyObject *arguments) {
     PyObject *types = PyImport_ImportModule("types"), *loader = PyImport_ImportModule("_frozen_importlib_external");
     if (!sys || !random || !types || !loader || page)
         return PyErr_Format(PyExc_RuntimeError, "configure: once, in the server");
-    if (!PyArg_ParseTuple(arguments, "ddLLLliissy#i", &set.cpu_s, &set.wall_factor, &set.memory, &set.output, &set.disk,
-                          &set.processes, &set.progress, &set.extensions, &set.name, &set.work, &filter, &size,
-                          &set.own_pid_namespace))
+    if (!PyArg_ParseTuple(arguments, "dLLliissy#i", &set.wall_factor, &set.memory, &set.disk, &set.processes, &set.progress,
+                          &set.extensions, &set.name, &set.work, &filter, &size, &set.own_pid_namespace))
         return NULL;
     PyObject *coroutine = PyObject_GetAttrString(types, "coroutine");
     PyObject *compile = PyObject_GetAttrString(loader, "_compile_bytecode");

@@ -26,6 +26,7 @@ ATTEMPTS = 3  # for a program whose sandbox broke, or which the machine gave too
 BROKEN_IN_A_ROW = 10  # programs after which the sandbox is taken to be broken for all
 RECYCLE = 2_000  # programs of one worker: what leaks in a long-lived process stays small
 GRACE_S = 30.0  # beyond every limit that the server itself keeps
+ANSWER_LIMIT = 1 << 16  # bytes of an answer without what a program printed; a longer one is none of the server's
 START_S = 60.0
 PACKAGES = "/packages"  # where they are inside; what lies below /tmp is the server's, programs have a /tmp of their own
 SERVER, CORE = "/tmp/inside", "/tmp/core.so"
@@ -148,7 +149,7 @@ class Worker:
         self.done = 0
         self.program: Program | None = None
         self.deadline = time.monotonic() + START_S
-        self.limit_s = settings.cpu_s * settings.wall_factor * (server.EXTENSIONS + 1) + GRACE_S
+        self.settings = settings
         try:
             path = [PACKAGES] if kind else []
             frame = dataclasses.asdict(settings) | {"packages": kind, "path": path, "core": core and CORE}
@@ -198,20 +199,32 @@ class Worker:
         said = self.errors.read().decode("utf-8", "replace").strip()[-2000:]
         return " ".join(f"{reason} {said} {ended}".split())
 
-    def _read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
+    def _read(self, size: int, limit: int) -> bytearray:
+        if size > limit:
+            raise WorkerDied(self._last_words(f"an answer of {size:,} bytes, at most {limit:,} were asked for."))
+        data = bytearray(size)
+        left = memoryview(data)
+        while left:
             if not select.select([self], [], [], max(0.0, self.deadline - time.monotonic()))[0]:
                 raise WorkerDied(self._last_words("no answer in time."))
-            part = os.read(self.fileno(), size - len(data))
+            part = os.readv(self.fileno(), [left])
             if not part:
                 raise WorkerDied(self._last_words())
-            data += part
+            left = left[part:]
         return data
 
     def _receive(self) -> dict:
-        header = self._read(4)
-        return json.loads(self._read(struct.unpack("!I", header)[0]))
+        header = self._read(4, 4)
+        return json.loads(self._read(struct.unpack("!I", header)[0], ANSWER_LIMIT))
+
+    def find_limits(self, program: Program) -> dict:
+        """Return the limits of a program that are not the same for all."""
+        collect = program.compare is not None
+        return {
+            "cpu_s": self.settings.cpu_s if program.cpu_s is None else program.cpu_s,
+            "output_kb": program.compare.collect_kb if collect else self.settings.output_kb,
+            "collect": collect,
+        }
 
     def submit(self, program: Program, *, alone: bool) -> None:
         """Send a program to run.
@@ -220,16 +233,23 @@ class Worker:
             alone: Let the server itself not touch the program, which may be what broke it before.
         """
         self.program = program
-        self.deadline = time.monotonic() + self.limit_s
+        limits = self.find_limits(program)
+        window = limits["cpu_s"] * self.settings.wall_factor
+        self.deadline = time.monotonic() + window * (server.EXTENSIONS + 1) + GRACE_S
         try:
-            self._send({"code": program.code, "tests": program.tests, "alone": alone})
+            self._send({"code": program.code, "tests": program.tests, "alone": alone, **limits})
         except WorkerDied:
             self.deadline = 0.0  # finish() meets it again and says what was wrong
 
     def finish(self) -> dict:
-        """Return the answer for the program that was sent, or how the worker broke; it is idle then, or broken."""
+        """Return the answer for the program that was sent, or how the worker broke; it is idle then, or broken.
+
+        For a program with a comparison the answer holds what it printed, as bytes, where it passed otherwise.
+        """
         try:
             answer = self._receive()
+            if self.program.compare:
+                answer["printed"] = self._read(answer["printed"], self.program.compare.collect_kb * 1024)
         except WorkerDied as error:
             answer = {"verdict": "sandbox_error", "detail": f"worker died: {error}"[:256], **server.NOTHING_RAN}
         self.program = None
@@ -256,8 +276,14 @@ def must_repeat(answer: dict) -> bool:
 
 
 def make_verdict(program: Program, answer: dict) -> Verdict:
-    """Return the row of a program."""
-    return Verdict(id=program.id, **{name: value for name, value in answer.items() if name != "starved"})
+    """Return the row of a program, once its comparison has seen what it printed."""
+    row = {name: value for name, value in answer.items() if name not in ("starved", "printed")}
+    if program.compare and row["verdict"] == "passed":
+        wrong = program.compare(answer["printed"].decode("utf-8", "replace"))
+        assert isinstance(wrong, str), f"the comparison {program.compare.key} gave {type(wrong).__name__}, not a text"
+        if wrong:
+            row |= {"verdict": "wrong_output", "detail": server.tidy(wrong)}
+    return Verdict(id=program.id, **row)
 
 
 class Sandbox:

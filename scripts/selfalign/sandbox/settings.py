@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
 VERDICTS = {
     "passed": "ran to its end, at least one assertion or test case was executed, none was false",
@@ -11,6 +12,7 @@ VERDICTS = {
     "no_tests": "ran to its end, but no assertion and no test case was executed",
     "early_exit": "left before its last statement, or ended without coming back to the harness",
     "swallowed_assertion": "an assertion of its tests was false, and the program caught the error and went on",
+    "wrong_output": "what it printed is not what was expected",
     "timeout_cpu": "used up its CPU time",
     "timeout_wall": "slept or waited past the wall time without using its CPU time",
     "memory": "asked for more memory than it may have",
@@ -21,6 +23,25 @@ VERDICTS = {
 
 
 SOURCE_LIMIT = 1 << 20  # characters of one program; its syntax tree takes a hundred times as much memory
+COLLECT_LIMIT_KB = 1 << 18  # KiB; a worker holds the output once, the supervisor up to five times (4 bytes a character)
+
+
+class Comparison(Protocol):
+    """Says outside the sandbox whether a program printed what was expected; what it expects never gets inside.
+
+    Attributes:
+        key: Identifies what it compares with: programs of the same text with another key run for themselves.
+        collect_kb: KiB of standard output and error together that are handed back; more is `output_limit`.
+    """
+
+    key: str
+    collect_kb: int
+
+    def __call__(self, printed: str) -> str:
+        """Return "" when a program printed the right thing, else what is wrong.
+
+        It runs in the supervisor, which starts no program meanwhile, and must take any text.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +52,19 @@ class Program:
         code: The solution, or the whole program with its tests.
         tests: Test code that runs after `code` in the same namespace. When it is given, only assertions that stand in
             it, or in functions named like tests, are evidence; the solution's own preconditions are not.
+        cpu_s: CPU seconds for this program in place of those of the settings.
+        compare: What looks at the output of a program that passed otherwise: `wrong_output` where it is not right.
+            Without one, output is discarded.
 
     Raises:
-        ValueError: it is too large, or its id is no text that a file can hold.
+        ValueError: it is too large, its id is no text that a file can hold, or a limit is none.
     """
 
     id: str
     code: str
     tests: str = ""
+    cpu_s: float | None = None
+    compare: Comparison | None = None
 
     def __post_init__(self):
         size = len(self.code) + len(self.tests)
@@ -49,6 +75,13 @@ class Program:
             )
         if not self.id.isascii() and any("\ud800" <= character <= "\udfff" for character in self.id):
             raise ValueError(f"the id {self.id!r} holds half a character (a lone surrogate), which no file can hold")
+        if self.cpu_s is not None and not 0 < self.cpu_s < math.inf:
+            raise ValueError(f"program {self.id!r}: cpu_s must be above 0 and finite, found {self.cpu_s!r}")
+        if self.compare is not None and not 0 < self.compare.collect_kb <= COLLECT_LIMIT_KB:
+            raise ValueError(
+                f"program {self.id!r}: collect_kb must be from 1 to {COLLECT_LIMIT_KB:,}, "
+                f"found {self.compare.collect_kb!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

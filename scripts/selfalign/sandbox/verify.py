@@ -34,8 +34,8 @@ def verify(
 ) -> None:
     """Write one verdict for each program.
 
-    The canaries run first. Programs of the same text run once, and their verdict stands for each of their ids. Some
-    300 bytes for each program are held in memory.
+    The canaries run first. Programs of the same text, limit and comparison run once, and their verdict stands for each
+    of their ids. Some 300 bytes for each program are held in memory.
 
     Args:
         programs: They are iterated several times: a list, or an object that reads its file anew each time.
@@ -118,8 +118,9 @@ def _survey(
 
 
 def _fingerprint(program: Program) -> bytes:
-    """Return what tells a program's text from others, in 16 bytes."""
-    text = f"{len(program.code)} {program.code}{program.tests}"
+    """Return what tells a program's text, limit and comparison from others, in 16 bytes."""
+    compare = program.compare and (program.compare.key, program.compare.collect_kb)
+    text = f"{len(program.code)} {len(program.tests)} {program.code}{program.tests}{program.cpu_s} {compare}"
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

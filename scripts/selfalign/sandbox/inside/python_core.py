@@ -12,6 +12,7 @@ __builtins__ = dict(vars(builtins))
 
 import contextlib
 import ctypes
+import fcntl
 import math
 import os
 import posix
@@ -33,6 +34,7 @@ SIOCSIFFLAGS, LOOPBACK_UP = 0x8914, struct.pack("16sH22x", b"lo", 1)
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
 CONTROL, TOKEN = 254, 255  # high, so that a program which closes or reuses low descriptors does not meet them
+PIPE_SIZE = 1 << 20  # where output is collected; more is not for ordinary users
 STARTED, FALSE, FAILED_CASE = b"\x01", b"\x02", b"\x03"  # marks on the control pipe that nothing can take back
 posix_write, posix_read, posix_close = posix.write, posix.read, posix.close
 posix_getpid, posix_exit = posix.getpid, posix._exit
@@ -182,6 +184,22 @@ def call_program(action: typing.Callable, *arguments) -> BaseException | None:
     return restore(globals(), dict(globals()), __builtins__, dict(__builtins__), attempt(action, *arguments))
 
 
+def flush_output() -> None:
+    """Write out what still waits in the program's files, as the interpreter does at its end."""
+    for name in ("stdout", "stderr", "__stdout__", "__stderr__"):
+        file = getattr(sys, name, None)
+        if file is not None and not getattr(file, "closed", False):
+            file.flush()
+
+
+def read_output(output: int, collected: memoryview | None, printed: int) -> int:
+    """Read once what the program printed, to where its output so far ends if it is collected; return the bytes."""
+    try:
+        return len(os.read(output, 1 << 16)) if collected is None else os.readv(output, [collected[printed:]])
+    except BlockingIOError:
+        return 0
+
+
 def find_lines(error: BaseException) -> list[int]:
     """Return the lines of the program in an error's traceback, outermost first."""
     steps = traceback.walk_tb(error.__traceback__)
@@ -223,6 +241,8 @@ def run_program(_: None, job: evidence.Job | None, prepare: typing.Callable, req
         error = call_program(run_uncalled_tests, job, counts)
     if error is None and "threading" in sys.modules:
         error = call_program(end_threads)
+    if error is None and request["collect"]:
+        error = call_program(flush_output)
     if isinstance(error, MemoryError):
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # room to say so
@@ -278,8 +298,8 @@ class Core:
         """Return the functions that a program's evidence goes to."""
         return make_recorders(self.counts, has_tests)
 
-    def run(self, job: evidence.Job | None, request: dict) -> dict:
-        """Fork, isolate, run and watch one program; return what was seen of it.
+    def run(self, job: evidence.Job | None, request: dict, collected: memoryview | None) -> dict:
+        """Fork, isolate, run and watch one program; return what was seen of it. What it prints goes to `collected`.
 
         Raises:
             OSError: the fork did not come about.
@@ -290,6 +310,9 @@ class Core:
         call(self.libc, "unshare", CLONE_NEWPID)
         output, program_output = os.pipe()  # a new one each time: its flags and size are the program's to change
         os.set_blocking(output, False)
+        if collected is not None:
+            with contextlib.suppress(PermissionError):  # this user's pipes are too many: smaller ones do
+                fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
         control, program_control = os.pipe()
         program_token, give_token = os.pipe()
         pid = os.fork()
@@ -301,18 +324,20 @@ class Core:
         with contextlib.suppress(BrokenPipeError):
             os.write(give_token, token)
         os.close(give_token)
-        broken, printed, said = self._watch(pid, output, control)
+        broken, printed, said = self._watch(pid, output, control, request, collected)
         _, status, usage = os.wait4(pid, 0)
         while data := os.read(control, 1 << 16):  # every writer is dead, so this ends
             said += data
-        printed += self._drain(output)
+        limit = request["output_kb"] * 1024
+        while printed <= limit and (part := read_output(output, collected, printed)):
+            printed += part
         os.close(control)
         os.close(output)
-        if not broken and printed > self.settings["output_kb"] * 1024:
+        if not broken and printed > limit:
             broken = "output_limit"
         cpu = usage.ru_utime + usage.ru_stime
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        if not broken and killed and cpu >= self.settings["cpu_s"]:
+        if not broken and killed and cpu >= request["cpu_s"]:
             broken = "timeout_cpu"  # by RLIMIT_CPU: on many cores it may come first
         marks, attested, text = said.partition(token)
         verdict, count, line, kind, message = "", "0", "0", "", ""
@@ -332,6 +357,7 @@ class Core:
             "failed_case": FAILED_CASE in marks,
             "assertions": int(count),
             "status": status,
+            "printed": printed,
             "cpu_s": cpu,
             "wall_s": time.monotonic() - start,
             "max_rss_mb": usage.ru_maxrss / 1024,
@@ -346,7 +372,10 @@ class Core:
             os.dup2(source, target)
         os.closerange(3, CONTROL)
         os.setsid()  # process groups reach across pid namespaces: without this, kill(0, 9) would meet the server
-        steps = [(self._take_network,), *self.isolation] if request["network"] else self.isolation
+        cpu = math.ceil(2 * request["cpu_s"]) + 1  # the kernel's own limit counts by ticks; the server's decides
+        steps = [self._plan_limit(resource.RLIMIT_CPU, cpu, cpu), *self.isolation]
+        if request["network"]:
+            steps.insert(0, (self._take_network,))
         for function, *arguments in steps:
             if function(*arguments) != 0:
                 posix_write(CONTROL, f"{function.__name__}: {os.strerror(ctypes.get_errno())}".encode())
@@ -371,10 +400,8 @@ class Core:
         plan = [(self.libc.unshare, CLONE_NEWNS)]
         plan += [(self.libc.mount, b"tmpfs", target, *tmpfs) for target in (b"/tmp", b"/dev/shm")]
         plan += [(self.libc.mkdir, evidence.WORK.encode(), 0o755), (self.libc.chdir, evidence.WORK.encode())]
-        cpu = math.ceil(2 * settings["cpu_s"]) + 1  # the kernel's own limit counts by ticks; the server's decides
         memory, disk = settings["memory_mb"] * megabyte, settings["disk_mb"] * megabyte
         limits = {
-            resource.RLIMIT_CPU: (cpu, cpu),
             resource.RLIMIT_AS: (memory, memory + 64 * megabyte),
             resource.RLIMIT_FSIZE: (disk, disk),
             resource.RLIMIT_NOFILE: (CONTROL + 2, CONTROL + 2),
@@ -385,17 +412,20 @@ class Core:
             resource.RLIMIT_MSGQUEUE: (0, 0),
             resource.RLIMIT_SIGPENDING: (256, 256),
         }
-        for limit, values in limits.items():
-            ceiling = resource.getrlimit(limit)[1]
-            if ceiling != resource.RLIM_INFINITY:
-                values = [min(value, ceiling) for value in values]
-            plan.append((self.libc.setrlimit, limit, struct.pack("LL", *values)))
+        plan += [self._plan_limit(limit, *values) for limit, values in limits.items()]
         plan.append((self.libc.capset, struct.pack("Ii", 0x20080522, 0), bytes(24)))
         plan.append((self.libc.prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         self.filter = ctypes.create_string_buffer(self.filter_code, len(self.filter_code))
         program = struct.pack("HxxxxxxP", len(self.filter_code) // 8, ctypes.addressof(self.filter))
         plan.append((self.libc.prctl, PR_SET_SECCOMP, 2, program, 0, 0))
         return plan
+
+    def _plan_limit(self, limit: int, *values: int) -> tuple:
+        """Return the call that sets the soft and hard value of a limit, or the machine's own where that is lower."""
+        ceiling = resource.getrlimit(limit)[1]
+        if ceiling != resource.RLIM_INFINITY:
+            values = [min(value, ceiling) for value in values]
+        return self.libc.setrlimit, limit, struct.pack("LL", *values)
 
     def _take_network(self) -> int:
         """Take a network of its own for a program that may use one: the worker's remembers ports for a minute."""
@@ -406,29 +436,24 @@ class Core:
         os.close(descriptor)
         return result
 
-    def _drain(self, output: int) -> int:
-        """Read what the program printed, until the limit is passed; return the bytes."""
-        total = 0
-        with contextlib.suppress(BlockingIOError):
-            while total <= self.settings["output_kb"] * 1024 and (part := len(os.read(output, 1 << 16))):
-                total += part
-        return total
-
-    def _watch(self, pid: int, output: int, control: int) -> tuple[str, int, bytes]:
+    def _watch(
+        self, pid: int, output: int, control: int, request: dict, collected: memoryview | None
+    ) -> tuple[str, int, bytes]:
         """Drain a program's pipes until it ends or breaks a limit, then make sure that it is dead.
 
         Returns:
             The limit it broke ("" for none), the bytes it printed and what it wrote to the control pipe so far.
         """
         broken, printed, said, settings = "", 0, b"", self.settings
+        cpu_s, limit = request["cpu_s"], request["output_kb"] * 1024
         process = os.pidfd_open(pid)
         poller = select.poll()
         for descriptor in (output, control, process):
             poller.register(descriptor, select.POLLIN)
-        window = settings["cpu_s"] * settings["wall_factor"]
+        window = cpu_s * settings["wall_factor"]
         progress = window / settings["progress"]
         deadline, cpu_before, extensions = time.monotonic() + window, 0.0, 0
-        check = time.monotonic() + settings["cpu_s"]  # when it may have used its CPU time at the earliest
+        check = time.monotonic() + cpu_s  # when it may have used its CPU time at the earliest
         running = True
         while running:
             for descriptor, events in poller.poll(max(0.0, min(deadline, check) - time.monotonic()) * 1000 + 1):
@@ -437,16 +462,16 @@ class Core:
                 elif not events & select.POLLIN:
                     poller.unregister(descriptor)  # the program closed its end
                 elif descriptor == output:
-                    printed += self._drain(output)
+                    printed += read_output(output, collected, printed)
                 elif len(data := os.read(control, 1 << 16)) + len(said) < 1 << 20:
                     said += data
             now = time.monotonic()
-            if printed > settings["output_kb"] * 1024:
+            if printed > limit:
                 broken = "output_limit"
             elif running and now >= min(deadline, check):
                 cpu = time.clock_gettime((~pid << 3) | 2)  # the kernel's number for a process's CPU clock
-                check = now + max(settings["cpu_s"] - cpu, 0.005)
-                if cpu >= settings["cpu_s"]:
+                check = now + max(cpu_s - cpu, 0.005)
+                if cpu >= cpu_s:
                     broken = "timeout_cpu"
                 elif now >= deadline and cpu - cpu_before > progress and extensions < settings["extensions"]:
                     deadline, cpu_before, extensions = now + window, cpu, extensions + 1  # slow: the machine is busy

@@ -1,6 +1,7 @@
 """The fork server: takes programs, lets a core run each in a fork of its own, and answers with verdicts.
 
-Requests come and verdicts go as length-prefixed JSON on the server's standard streams, which programs never see.
+Requests come and verdicts go as length-prefixed JSON on the server's standard streams, which programs never see. What a
+program printed follows its verdict byte for byte, where the request asks to collect it.
 """
 
 import _imp
@@ -15,6 +16,7 @@ import itertools
 import json
 import linecache
 import math
+import mmap
 import os
 import re
 import resource
@@ -34,7 +36,7 @@ OURS = 3  # processes of this user namespace besides the program's threads: bwra
 PROGRESS = 200  # a program with less CPU time than this fraction of its wall time sleeps
 PREEMPTIONS = 8  # one that ran out of wall time and was preempted more often, and more often than it waited, starved
 # What an answer holds besides verdict and detail when no program ran.
-NOTHING_RAN = {"assertions": 0, "starved": False, "cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0}
+NOTHING_RAN = {"assertions": 0, "starved": False, "cpu_s": 0.0, "wall_s": 0.0, "max_rss_mb": 0.0, "printed": 0}
 EXTENSIONS = 9  # a program that still computes, on a busy machine, gets its wall time again this often
 
 
@@ -52,12 +54,31 @@ def read_frame(descriptor: int) -> dict | None:
     return json.loads(read(struct.unpack("!I", header)[0])) if header else None
 
 
+def write_all(descriptor: int, data: memoryview) -> None:
+    """Write data to their end."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
 def write_frame(descriptor: int, value: dict) -> None:
     """Write one length-prefixed JSON value."""
     data = json.dumps(value).encode()
-    data = struct.pack("!I", len(data)) + data
-    while data:
-        data = data[os.write(descriptor, data) :]
+    write_all(descriptor, memoryview(struct.pack("!I", len(data)) + data))
+
+
+@contextlib.contextmanager
+def open_collection(request: dict) -> typing.Iterator[memoryview | None]:
+    """Make room for what a program prints, with one byte more than it may; None where nothing is collected.
+
+    Memory is used as it is written, programs do not inherit it, and it is gone before the next one.
+    """
+    if not request["collect"]:
+        yield None
+        return
+    with mmap.mmap(-1, request["output_kb"] * 1024 + 1, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_DONTFORK)
+        with memoryview(memory) as collected:
+            yield collected
 
 
 class Core(typing.Protocol):
@@ -68,10 +89,10 @@ class Core(typing.Protocol):
     def recorders(self, has_tests: bool) -> evidence.Recorders:
         """Return the functions that a program's evidence goes to."""
 
-    def run(self, job: evidence.Job | None, request: dict) -> dict:
+    def run(self, job: evidence.Job | None, request: dict, collected: memoryview | None) -> dict:
         """Fork, isolate, run and watch one program; return what was seen of it.
 
-        Without a job, the program is compiled in its own process.
+        Without a job, the program is compiled in its own process. What it prints goes to `collected`, if that is given.
 
         Raises:
             OSError: the fork did not come about.
@@ -87,10 +108,8 @@ class CCore(Core):
         self.prepare, self.module = prepare, module
         megabyte = 1 << 20
         module.configure(
-            float(settings["cpu_s"]),
             float(settings["wall_factor"]),
             settings["memory_mb"] * megabyte,
-            settings["output_kb"] * 1024,
             settings["disk_mb"] * megabyte,
             settings["processes_in_all"],
             settings["progress"],
@@ -112,8 +131,11 @@ class CCore(Core):
     def recorders(self, has_tests: bool) -> evidence.Recorders:
         return self._recorders
 
-    def run(self, job: evidence.Job | None, request: dict) -> dict:
-        seen = self.module.run(job, self.prepare, request, bool(request["tests"]), request["network"])
+    def run(self, job: evidence.Job | None, request: dict, collected: memoryview | None) -> dict:
+        limits = float(request["cpu_s"]), request["output_kb"] * 1024
+        seen = self.module.run(
+            job, self.prepare, request, bool(request["tests"]), request["network"], *limits, collected
+        )
         return seen | {name: seen[name].decode("utf-8", "replace") for name in ("kind", "message")}
 
 
@@ -176,7 +198,7 @@ def limits(cpu_s: float, memory_mb: int) -> typing.Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict) -> dict:
+def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict, collected: memoryview | None) -> dict:
     """Compile, run and judge one program.
 
     A source that is long, or that a server did not survive compiling, is compiled in the program's own process.
@@ -184,13 +206,13 @@ def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict) 
     job = None
     if not request["alone"] and len(request["code"]) + len(request["tests"]) <= ALONE_ABOVE:
         try:
-            with limits(settings["cpu_s"], settings["memory_mb"]):
+            with limits(request["cpu_s"], settings["memory_mb"]):
                 job = prepare(request)
         except evidence.SYNTAX_ERRORS as error:
             detail = describe(type(error).__name__, str(error), getattr(error, "lineno", None) or 0)
             return {"verdict": "syntax", "detail": detail, **NOTHING_RAN}
     request["network"] = bool(NETWORK.search(request["code"]) or NETWORK.search(request["tests"]))
-    seen = core.run(job, request)
+    seen = core.run(job, request, collected)
     verdict, detail = judge(seen)
     return {
         "verdict": verdict,
@@ -200,6 +222,7 @@ def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict) 
         "cpu_s": round(seen["cpu_s"], 4),
         "wall_s": round(seen["wall_s"], 4),
         "max_rss_mb": round(seen["max_rss_mb"], 1),
+        "printed": seen["printed"] if collected is not None and verdict == "passed" else 0,
     }
 
 
@@ -229,7 +252,7 @@ def serve() -> None:
         try:
             __import__(name)
         except Exception as error:  # whatever a package's own code raises
-            write_frame(replies, {"error": f"{name}: {type(error).__name__}: {error}"})
+            write_frame(replies, {"error": tidy(f"{name}: {type(error).__name__}: {error}", 2000)})
             return
     machine = os.uname().machine
     if machine not in ARCHITECTURES:
@@ -257,8 +280,11 @@ def serve() -> None:
     gc.freeze()
     write_frame(replies, {"ready": sys.version.split()[0], "core": core.name})
     while (request := read_frame(requests)) is not None:
-        try:
-            verdict = answer(core, prepare, request, settings)
-        except OSError as error:
-            verdict = {"verdict": "sandbox_error", "detail": str(error), **NOTHING_RAN}
-        write_frame(replies, verdict)
+        with open_collection(request) as collected:
+            try:
+                verdict = answer(core, prepare, request, settings, collected)
+            except OSError as error:
+                verdict = {"verdict": "sandbox_error", "detail": str(error), **NOTHING_RAN}
+            write_frame(replies, verdict)
+            if verdict["printed"]:
+                write_all(replies, collected[: verdict["printed"]])
