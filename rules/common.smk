@@ -189,8 +189,19 @@ def benchmark_prompts(wildcards):
 def completion_settings(wildcards):
     """Return how a benchmark is asked."""
     settings = config["benchmarks"][wildcards.benchmark]
-    settings = {key: value for key, value in settings.items() if key not in ("kind", "path")}
+    settings = {key: value for key, value in settings.items() if key not in ("kind", "path", "options", "sandbox")}
     return settings | ({"prompts": resource(settings["prompts"])} if settings["prompts"] else {})
+
+
+def benchmark_path(wildcards):
+    """Return a benchmark's own file or folder; nothing where it is fetched."""
+    path = config["benchmarks"][wildcards.benchmark]["path"]
+    return [resource(path)] if path else []
+
+
+def benchmark_sandbox(wildcards):
+    """Return the sandbox's settings for a benchmark as JSON."""
+    return json.dumps(config["sandbox"] | config["benchmarks"][wildcards.benchmark]["sandbox"])
 
 
 def reported_artifacts(wildcards):

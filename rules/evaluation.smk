@@ -1,15 +1,16 @@
 # Evaluation: models answer benchmark tasks; the answers run in the same sandbox as the responses.
-# REQUIRES  the benchmarks' own files (benchmarks.*.path), results/models/{model}/model.json
-# MAKES     results/benchmarks/{benchmark}.jsonl
+# REQUIRES  the benchmarks' own files (benchmarks.*.path; fetched without), results/models/{model}/model.json
+# MAKES     results/benchmarks/{benchmark}.jsonl  {benchmark}.source.json  {benchmark}.references.jsonl
 #           results/scores/{model}/{benchmark}/completions.jsonl  verdicts.jsonl  scores.json
 
 
 rule prepare_benchmark:
     """Read a benchmark's own file into the rows that all benchmarks share."""
     input:
-        lambda wildcards: resource(config["benchmarks"][wildcards.benchmark]["path"]),
+        benchmark_path,
     output:
-        "results/benchmarks/{benchmark}.jsonl",
+        rows="results/benchmarks/{benchmark}.jsonl",
+        source="results/benchmarks/{benchmark}.source.json",
     log:
         "results/logs/prepare_benchmark/{benchmark}.log",
     conda:
@@ -17,9 +18,35 @@ rule prepare_benchmark:
     params:
         code=code("prepare_benchmark"),
         kind=lambda wildcards: config["benchmarks"][wildcards.benchmark]["kind"],
+        path=lambda wildcards, input: f"--path {str(input[0])!r}" if input else "",
+        options=lambda wildcards: json.dumps(config["benchmarks"][wildcards.benchmark]["options"]),
     shell:
-        "python $SCRIPTS/prepare_benchmark.py --kind {params.kind} --path {input:q} --output {output:q} "
-        "2>&1 | tee {log:q}"
+        "python $SCRIPTS/prepare_benchmark.py --kind {params.kind} {params.path} --options {params.options:q} "
+        "--output {output.rows:q} --source {output.source:q} 2>&1 | tee {log:q}"
+
+
+rule run_references:
+    """Run the reference solutions: the outputs to compare with, time limits, and which of them pass here."""
+    input:
+        benchmark="results/benchmarks/{benchmark}.jsonl",
+        sandbox=ancient("results/sandbox.json"),
+    output:
+        rows="results/benchmarks/{benchmark}.references.jsonl",
+        stats="results/benchmarks/{benchmark}.references.json",
+    log:
+        "results/logs/run_references/{benchmark}.log",
+    benchmark:
+        "results/logs/run_references/{benchmark}.benchmark.tsv"
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    params:
+        code=code("run_references"),
+        sandbox=benchmark_sandbox,
+    shell:
+        "python $SCRIPTS/run_references.py --benchmark {input.benchmark:q} --sandbox {params.sandbox:q} "
+        "--workers {threads} --label references/{wildcards.benchmark} "
+        "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 
 
 rule complete_benchmark:
@@ -57,6 +84,7 @@ rule verify_completions:
     """Run each completion with the benchmark's tests and give a verdict."""
     input:
         benchmark="results/benchmarks/{benchmark}.jsonl",
+        references="results/benchmarks/{benchmark}.references.jsonl",
         completions="results/scores/{model}/{benchmark}/completions.jsonl",
         sandbox=ancient("results/sandbox.json"),
     output:
@@ -71,10 +99,10 @@ rule verify_completions:
     threads: 1
     params:
         code=code("verify_completions"),
-        sandbox=SANDBOX,
+        sandbox=benchmark_sandbox,
     shell:
-        "python $SCRIPTS/verify_completions.py --benchmark {input.benchmark:q} --completions {input.completions:q} "
-        "--sandbox {params.sandbox:q} --workers {threads} "
+        "python $SCRIPTS/verify_completions.py --benchmark {input.benchmark:q} --references {input.references:q} "
+        "--completions {input.completions:q} --sandbox {params.sandbox:q} --workers {threads} "
         "--label verdicts/{wildcards.model}/{wildcards.benchmark} "
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 
@@ -83,7 +111,9 @@ rule score_benchmark:
     """Compute pass@1 with its interval from the verdicts."""
     input:
         benchmark="results/benchmarks/{benchmark}.jsonl",
+        references="results/benchmarks/{benchmark}.references.jsonl",
         completions="results/scores/{model}/{benchmark}/completions.jsonl",
+        source="results/benchmarks/{benchmark}.source.json",
         verdicts="results/scores/{model}/{benchmark}/verdicts.jsonl",
     output:
         "results/scores/{model}/{benchmark}/scores.json",
@@ -94,5 +124,5 @@ rule score_benchmark:
     params:
         code=code("score_benchmark"),
     shell:
-        "python $SCRIPTS/score_benchmark.py --benchmark {input.benchmark:q} --completions {input.completions:q} "
-        "--verdicts {input.verdicts:q} --output {output:q} 2>&1 | tee {log:q}"
+        "python $SCRIPTS/score_benchmark.py --benchmark {input.benchmark:q} --source {input.source:q} "
+        "--references {input.references:q} --completions {input.completions:q} --verdicts {input.verdicts:q} --output {output:q} 2>&1 | tee {log:q}"

@@ -11,6 +11,8 @@ def main() -> None:
     """Read the options and write the scores."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--benchmark", type=Path, required=True, help="tasks from prepare_benchmark")
+    parser.add_argument("--source", type=Path, required=True, help="what the tasks come from, from prepare_benchmark")
+    parser.add_argument("--references", type=Path, required=True, help="reference solutions, from run_references")
     parser.add_argument("--completions", type=Path, required=True, help="answers from complete_benchmark")
     parser.add_argument("--verdicts", type=Path, required=True, help="verdicts from verify_completions")
     parser.add_argument("--model", help="the model's name (default: that of the folder two above the output)")
@@ -19,6 +21,8 @@ def main() -> None:
     score_benchmark(
         model=options.model or options.output.resolve().parent.parent.name,
         benchmark=options.benchmark,
+        source=options.source,
+        references=options.references,
         completions=options.completions,
         verdicts=options.verdicts,
         output=options.output,

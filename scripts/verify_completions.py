@@ -13,6 +13,7 @@ def main() -> None:
     """Read the options and judge the answers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--benchmark", type=Path, required=True, help="tasks from prepare_benchmark")
+    parser.add_argument("--references", type=Path, required=True, help="reference solutions, from run_references")
     parser.add_argument("--completions", type=Path, required=True, help="answers from complete_benchmark")
     parser.add_argument("--sandbox", default="{}", help="sandbox settings as JSON")
     parser.add_argument("--workers", type=int, default=1, help="programs that run at the same time")
@@ -22,6 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     verify_completions(
         benchmark=options.benchmark,
+        references=options.references,
         completions=options.completions,
         sandbox=load_settings(SandboxSettings, options.sandbox, "sandbox settings"),
         workers=options.workers,

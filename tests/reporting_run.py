@@ -280,7 +280,8 @@ def _write_score(results: Path, model: str, benchmark: str, share: float, tasks:
             "pass@1": rate,
             "interval": [max(0.0, rate - 0.1), min(1.0, rate + 0.1)],
             "verdicts": {"passed": passed, "assertion": tasks - passed},
-            "by_category": {"function": group, "class": group},
+            "groups": {"category": {"function": group, "class": group}},
+            "left_out": {},
             "per_task": per_task,
         },
     )

@@ -16,10 +16,14 @@ import pytest
 from conftest import ROOT
 from tiny_model import make_model, make_tokenizer
 
-from selfalign.benchmarks.asking import AskSettings, asker
+from selfalign.benchmarks.asking import AskSettings, Question, asker, way_of_asking
+from selfalign.benchmarks.benchmark import Wording
 from selfalign.benchmarks.completions import answer_id, complete_benchmark
+from selfalign.benchmarks.kinds import KINDS
+from selfalign.benchmarks.outputs import Known
 from selfalign.benchmarks.preparation import prepare_benchmark
-from selfalign.benchmarks.programs import Answer, build_program, code_before, find_code
+from selfalign.benchmarks.programs import Answer, code_before, find_code
+from selfalign.benchmarks.references import run_references
 from selfalign.benchmarks.scoring import score_benchmark
 from selfalign.benchmarks.statistics import bootstrap_interval, paired_difference, pass_at_k
 from selfalign.benchmarks.tasks import Task, read_tasks
@@ -82,8 +86,25 @@ def demo_rows() -> list[dict]:
 def demo(tmp_path) -> Path:
     """Return the prepared rows of the three tasks."""
     write_jsonl(tmp_path / "source.jsonl", demo_rows())
-    assert prepare_benchmark("demo", tmp_path / "source.jsonl", tmp_path / "benchmarks/demo.jsonl") == 3
-    return tmp_path / "benchmarks/demo.jsonl"
+    path = tmp_path / "benchmarks/demo.jsonl"
+    assert prepare_benchmark("demo", tmp_path / "source.jsonl", {}, path, source_of(path)) == 3
+    run_references(
+        benchmark=path,
+        sandbox=SandboxSettings(),
+        workers=1,
+        label="references",
+        output=references_of(path),
+        stats=tmp_path / "benchmarks/references.json",
+    )
+    return path
+
+
+def source_of(benchmark: Path) -> Path:
+    return benchmark.with_suffix(".source.json")
+
+
+def references_of(benchmark: Path) -> Path:
+    return benchmark.with_suffix(".references.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +126,10 @@ def answers_of(tasks: list[Task], write: callable) -> list[dict]:
     rows = []
     for task in tasks:
         text = write(task)
-        program, drop = build_program(task, text, completes_prompt=False)
+        code, drop = KINDS[task.kind].build_code(task, [text], completes_prompt=False)
         rows.append(
             Answer(
-                id=answer_id(task.id, 0), task=task.id, k=0, text=text, finish_reason="stop", program=program, drop=drop
+                id=answer_id(task.id, 0), task=task.id, k=0, texts=[text], finish_reasons=["stop"], code=code, drop=drop
             ).dump()
         )
     return rows
@@ -207,15 +228,26 @@ def test_code_is_found_in_answers(text, code):
 
 
 def humaneval_task() -> Task:
-    from selfalign.benchmarks.humaneval import read_task
-
-    return read_task(HUMANEVAL_LIKE, "humaneval")
+    (task,) = KINDS["humaneval"].read_tasks(HUMANEVAL_LIKE, "humaneval")
+    return task
 
 
 def demo_task() -> Task:
-    from selfalign.benchmarks.demo import read_task
+    (task,) = KINDS["demo"].read_tasks(DEMO_LIKE, "demo")
+    return task
 
-    return read_task(DEMO_LIKE, "demo")
+
+def wording(task: Task) -> Wording:
+    return KINDS[task.kind].wording(task, [])
+
+
+def build_program(task: Task, text: str, *, completes_prompt: bool) -> tuple[str, str | None]:
+    """Return the whole program of an answer, "" for one without code, and the drop reason."""
+    benchmark = KINDS[task.kind]
+    code, drop = benchmark.build_code(task, [text], completes_prompt=completes_prompt)
+    if drop:
+        return code, drop
+    return "\n\n".join(benchmark.build_program(task, task.checks[0], code, Known())), None
 
 
 SOLUTION = "def halves(xs):\n    return [x / 2 for x in xs]"
@@ -269,15 +301,15 @@ def test_humaneval_becomes_tasks(tmp_path):
         file.write(json.dumps(HUMANEVAL_LIKE) + "\n\n")
     result = run(
         "prepare_benchmark", "--kind", "humaneval", "--path", tmp_path / "HumanEval.jsonl.gz",
-        "--output", tmp_path / "he.jsonl",
+        "--output", tmp_path / "he.jsonl", "--source", tmp_path / "he.source.json",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     (task,) = read_tasks(tmp_path / "he.jsonl")
-    assert (task.id, task.benchmark, task.category, task.difficulty) == ("HumanEval/1", "he", "function", None)
+    assert (task.id, task.benchmark, task.groups) == ("HumanEval/1", "he", {"category": "function"})
     assert task.prompt in task.canonical_solution
     assert task.prompt.strip() in task.instruction
     assert "\ndef " in task.stop
-    exec(f"{task.canonical_solution}\n{task.tests}", {})
+    exec(f"{task.canonical_solution}\n{task.checks[0].tests}", {})
 
 
 def source(tmp_path: Path, *lines: str | dict) -> Path:
@@ -312,19 +344,26 @@ BAD_FILES = [
 @pytest.mark.parametrize(("make", "message"), BAD_FILES, ids=[message[-40:] for _, message in BAD_FILES])
 def test_bad_files_are_one_clear_error(tmp_path, make, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        prepare_benchmark("demo", make(tmp_path), tmp_path / "out.jsonl")
+        prepare_benchmark("demo", make(tmp_path), {}, tmp_path / "out.jsonl", tmp_path / "source.json")
     assert message in str(error.value)
     assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_command_prints_an_error_and_no_traceback(tmp_path):
-    result = run("prepare_benchmark", "--kind", "demo", "--path", tmp_path / "no", "--output", tmp_path / "out.jsonl")
+    result = run(
+        "prepare_benchmark", "--kind", "demo", "--path", tmp_path / "no", "--output", tmp_path / "out.jsonl",
+        "--source", tmp_path / "source.json",
+    )  # fmt: skip
     assert result.returncode == 1
     assert result.stderr.startswith(f"error: {tmp_path / 'no'}: no such benchmark file")
     assert result.stderr.count("\n") == 1
 
 
 # Questions
+
+
+def ask_demo(settings: AskSettings, model) -> Question:
+    return asker(settings, model, benchmark="demo", run_seed=1)(demo_task(), wording(demo_task()))
 
 
 def test_base_and_aligned_models_get_the_same_text_by_chat(model, tmp_path):
@@ -335,8 +374,10 @@ def test_base_and_aligned_models_get_the_same_text_by_chat(model, tmp_path):
     write_model(tmp_path / "model.json", tmp_path)
     aligned, base = read_model(tmp_path / "model.json"), read_model(model)
     assert (aligned.chat_template, base.chat_template) == (True, False)
-    for settings, system in ((AskSettings(), SYSTEM_PROMPT), (AskSettings(system_prompt="Be brief."), "Be brief.")):
-        questions = [asker(settings, asked, benchmark="demo", run_seed=1)(demo_task()) for asked in (base, aligned)]
+    for system in (None, "Be brief."):
+        settings = AskSettings(prompt="chat", system_prompt=system)
+        system = system or SYSTEM_PROMPT
+        questions = [ask_demo(settings, asked) for asked in (base, aligned)]
         assert questions[0] == questions[1]
         assert questions[0].prompt == chat_document(system, DEMO_LIKE["instruction"])
         assert questions[0].stop == ("### Instruction", "</response>")
@@ -353,14 +394,23 @@ def test_a_template_of_another_make_can_be_passed_over(tmp_path):
         (True, f"<{DEMO_LIKE['instruction']}>"),
         (False, chat_document(SYSTEM_PROMPT, DEMO_LIKE["instruction"])),
     ):
-        settings = AskSettings(own_template=own)
-        assert asker(settings, foreign, benchmark="demo", run_seed=1)(demo_task()).prompt == prompt
+        assert ask_demo(AskSettings(prompt="chat", own_template=own), foreign).prompt == prompt
+    assert way_of_asking(AskSettings(), foreign) == "chat"
+
+
+def test_a_model_without_a_template_goes_on_with_the_code_unless_told_otherwise(model):
+    described = read_model(model)
+    assert [way_of_asking(AskSettings(prompt=prompt), described) for prompt in ("auto", "chat", "completion")] == [
+        "completion",
+        "chat",
+        "completion",
+    ]
 
 
 def test_few_shot_is_an_open_response_document(model):
     settings = AskSettings(prompt="few-shot", prompts=str(PROMPTS), shots=2, shot_sets=3)
     ask = asker(settings, read_model(model), benchmark="demo", run_seed=1)
-    questions = [ask(replace(demo_task(), id=f"demo-{number}")) for number in range(40)]
+    questions = [ask(replace(demo_task(), id=f"demo-{number}"), wording(demo_task())) for number in range(40)]
     prompts = load_prompts(PROMPTS)
     for question in questions:
         assert question.prompt.startswith(prompts.headers["response"])
@@ -368,21 +418,21 @@ def test_few_shot_is_an_open_response_document(model):
         assert question.prompt.count("</response>") == 2
         assert question.stop == ("</response>", "## Example")
     assert len({question.prompt[: question.shared] for question in questions}) == 3
-    assert ask(demo_task()) == asker(settings, read_model(model), benchmark="demo", run_seed=1)(demo_task())
+    assert ask(demo_task(), wording(demo_task())) == ask_demo(settings, read_model(model))
 
 
 def test_completion_is_the_code_and_its_stops(model):
     ask = asker(AskSettings(prompt="completion"), read_model(model), benchmark="humaneval", run_seed=1)
-    question = ask(humaneval_task())
+    question = ask(humaneval_task(), wording(humaneval_task()))
     assert question.prompt == HUMANEVAL_LIKE["prompt"]
     assert question.stop == ("\nclass ", "\ndef ", "\n#", "\nif ", "\nprint(")
     with pytest.raises(ValueError, match="demo-1 has no code to complete; ask demo by chat or few-shot"):
-        ask(demo_task())
+        ask(demo_task(), wording(demo_task()))
 
 
 BAD_SETTINGS = [
     ({"promt": "chat"}, "unknown setting 'promt'; did you mean prompt?"),
-    ({"prompt": "words"}, "not one of chat, few-shot, completion"),
+    ({"prompt": "words"}, "not one of auto, chat, few-shot, completion"),
     ({"prompt": "few-shot"}, "prompts names a prompt file"),
     ({"prompts": "x.yaml"}, "prompts names a prompt file"),
     ({"samples": 3}, "3 samples at temperature 0"),
@@ -418,10 +468,10 @@ def test_commands_lead_from_tasks_to_scores(demo, model, tmp_path, settings):
     steps = [
         ["complete_benchmark", "--model", model, "--engine", engine, "--benchmark", demo, "--settings",
          json.dumps(settings), "--run-seed", 5, "--output", rows, "--stats", folder / "completions.json"],
-        ["verify_completions", "--benchmark", demo, "--completions", rows, "--sandbox", "{}", "--workers", 1,
-         "--output", verdicts, "--stats", folder / "verdicts.json"],
-        ["score_benchmark", "--benchmark", demo, "--completions", rows, "--verdicts", verdicts,
-         "--output", folder / "scores.json"],
+        ["verify_completions", "--benchmark", demo, "--references", references_of(demo), "--completions", rows,
+         "--sandbox", "{}", "--workers", 1, "--output", verdicts, "--stats", folder / "verdicts.json"],
+        ["score_benchmark", "--benchmark", demo, "--source", source_of(demo), "--references", references_of(demo),
+         "--completions", rows, "--verdicts", verdicts, "--output", folder / "scores.json"],
     ]  # fmt: skip
     for step in steps:
         result = run(*step)
@@ -431,7 +481,7 @@ def test_commands_lead_from_tasks_to_scores(demo, model, tmp_path, settings):
     answers = [Answer.load(row) for row in read_jsonl(rows)]
     samples = settings.get("samples", 1)
     assert [answer.id for answer in answers] == [f"demo-{n}-s{k}" for n in (1, 2, 3) for k in range(samples)]
-    assert len({answer.text for answer in answers}) > 1
+    assert len({answer.texts[0] for answer in answers}) > 1
     stats = read_json(folder / "completions.json")
     assert stats["rows"] == 3 * samples
     assert 0 < stats["completion_tokens"] <= settings["max_tokens"] * 3 * samples
@@ -442,7 +492,7 @@ def test_commands_lead_from_tasks_to_scores(demo, model, tmp_path, settings):
 
 
 def test_killed_completions_go_on_to_the_same_answers(demo, model, tmp_path, capfd):
-    settings = AskSettings(max_tokens=100, samples=5, temperature=0.8)
+    settings = AskSettings(prompt="chat", max_tokens=100, samples=5, temperature=0.8)
 
     def complete(folder: Path) -> bytes:
         complete_benchmark(
@@ -481,7 +531,7 @@ VERDICT = Verdict(id="", verdict="passed", detail="", cpu_s=0.1, wall_s=0.1, max
 
 def test_scores_count_what_was_dropped_as_failed(demo, tmp_path):
     tasks = read_tasks(demo)
-    answer = Answer(id="", task="", k=0, text="", finish_reason="stop", program="x", drop=None)
+    answer = Answer(id="", task="", k=0, texts=[""], finish_reasons=["stop"], code="x", drop=None)
     outcomes = {"demo-1": ("passed", "passed"), "demo-2": ("passed", "no code"), "demo-3": ("assertion", "timeout_cpu")}
     rows, verdicts = [], []
     for task, found in outcomes.items():
@@ -489,7 +539,7 @@ def test_scores_count_what_was_dropped_as_failed(demo, tmp_path):
             drop = outcome if outcome == "no code" else None
             rows.append(replace(answer, id=answer_id(task, k), task=task, k=k, drop=drop).dump())
             if drop is None:
-                verdicts.append(replace(VERDICT, id=answer_id(task, k), verdict=outcome).dump())
+                verdicts.append(replace(VERDICT, id=f"{answer_id(task, k)}/tests", verdict=outcome).dump())
     write_jsonl(tmp_path / "c.jsonl", rows)
     write_jsonl(tmp_path / "v.jsonl", reversed(verdicts))
 
@@ -497,6 +547,8 @@ def test_scores_count_what_was_dropped_as_failed(demo, tmp_path):
         score_benchmark(
             model="m",
             benchmark=demo,
+            source=source_of(demo),
+            references=references_of(demo),
             completions=tmp_path / "c.jsonl",
             verdicts=tmp_path / "v.jsonl",
             output=tmp_path / "s.json",
@@ -506,28 +558,33 @@ def test_scores_count_what_was_dropped_as_failed(demo, tmp_path):
     scores = score()
     low, high = scores.pop("interval")
     assert 0 <= low < 0.5 < high <= 1
-    by_category, by_difficulty = scores.pop("by_category"), scores.pop("by_difficulty")
+    metric, groups, source = scores.pop("metrics"), scores.pop("groups"), scores.pop("source")
+    assert metric["pass"]["pass@1"] == 0.5
+    assert source["files"].keys() == {"source.jsonl"}
     assert scores == {
         "model": "m",
         "benchmark": "demo",
+        "metric": "pass",
         "tasks": 3,
+        "units": 3,
+        "left_out": {},
         "samples": 2,
         "pass@1": 0.5,
         "verdicts": {"assertion": 1, "no code": 1, "passed": 3, "timeout_cpu": 1},
         "per_task": {"demo-1": 1.0, "demo-2": 0.5, "demo-3": 0.0},
     }
-    assert {name: (group["tasks"], group["pass@1"]) for name, group in by_category.items()} == {
+    assert {name: (group["tasks"], group["pass@1"]) for name, group in groups["category"].items()} == {
         "function": (1, 1.0),
         "class": (1, 0.5),
         "program": (1, 0.0),
     }
-    assert {name: (group["tasks"], group["pass@1"]) for name, group in by_difficulty.items()} == {
+    assert {name: (group["tasks"], group["pass@1"]) for name, group in groups["difficulty"].items()} == {
         "easy": (2, 0.5),
         "hard": (1, 0.5),
     }
     assert len(tasks) == 3
     write_jsonl(tmp_path / "v.jsonl", verdicts[:-1])
-    with pytest.raises(ValueError, match=r"v.jsonl: no verdict on demo-3-s1; delete it and run again"):
+    with pytest.raises(ValueError, match=r"v.jsonl: no verdict on demo-3-s1/tests; delete it and run again"):
         score()
     write_jsonl(tmp_path / "c.jsonl", rows[:-1])
     with pytest.raises(ValueError, match=r"c.jsonl: 1 answers to demo-3, but 2 to other tasks"):
@@ -535,12 +592,12 @@ def test_scores_count_what_was_dropped_as_failed(demo, tmp_path):
 
 
 def test_answers_to_another_benchmark_are_refused(demo, tmp_path):
-    tasks = read_tasks(demo)
-    rows = answers_of([replace(tasks[0], tests="assert True")], lambda task: task.canonical_solution)
+    rows = answers_of([replace(read_tasks(demo)[0], id="other-1")], lambda task: task.canonical_solution)
     write_jsonl(tmp_path / "c.jsonl", rows)
-    with pytest.raises(ValueError, match=r"c.jsonl, row 1: demo-1 with these tests is not in"):
+    with pytest.raises(ValueError, match=r"c.jsonl, row 1: other-1 is not in"):
         verify_completions(
             benchmark=demo,
+            references=references_of(demo),
             completions=tmp_path / "c.jsonl",
             sandbox=SandboxSettings(),
             workers=1,
@@ -571,22 +628,32 @@ def broken(task: Task) -> str:
 @pytest.mark.parametrize(("kind", "path"), WHOLE, ids=[kind for kind, _ in WHOLE])
 def test_reference_solutions_pass_and_broken_ones_do_not(kind, path, tmp_path):
     benchmark = tmp_path / f"{kind}.jsonl"
-    assert run("prepare_benchmark", "--kind", kind, "--path", path, "--output", benchmark).returncode == 0
+    source, references = source_of(benchmark), references_of(benchmark)
+    steps = [
+        ["prepare_benchmark", "--kind", kind, "--path", path, "--output", benchmark, "--source", source],
+        ["run_references", "--benchmark", benchmark, "--workers", 2, "--output", references,
+         "--stats", tmp_path / "references.json"],
+    ]  # fmt: skip
+    for step in steps:
+        result = run(*step)
+        assert result.returncode == 0, result.stderr
+    assert read_json(tmp_path / "references.json")["left_out"] == {}
     tasks = read_tasks(benchmark)
     found = {}
     for name, write in (("right", lambda task: task.canonical_solution), ("wrong", broken)):
         folder = tmp_path / name / kind
         rows = answers_of(tasks, lambda task: f"Here:\n```python\n{write(task)}\n```")  # noqa: B023
         write_jsonl(folder / "completions.jsonl", rows)
-        options = ["--benchmark", benchmark, "--completions", folder / "completions.jsonl"]
+        options = ["--benchmark", benchmark, "--references", references, "--completions", folder / "completions.jsonl"]
         result = run(
             "verify_completions", *options, "--sandbox", "{}", "--workers", 2,
             "--output", folder / "verdicts.jsonl", "--stats", folder / "verdicts.json",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         result = run(
-            "score_benchmark", *options, "--verdicts", folder / "verdicts.jsonl", "--output", folder / "scores.json"
-        )
+            "score_benchmark", *options, "--source", source, "--verdicts", folder / "verdicts.jsonl",
+            "--output", folder / "scores.json",
+        )  # fmt: skip
         assert result.returncode == 0, result.stderr
         found[name] = read_json(folder / "scores.json")
     assert found["right"]["pass@1"] == 1.0, [task for task, passed in found["right"]["per_task"].items() if not passed]

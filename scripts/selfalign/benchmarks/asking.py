@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from selfalign.benchmarks.benchmark import Wording
 from selfalign.benchmarks.tasks import Task
 from selfalign.engines.models import Model
 from selfalign.prompts.chat import chat_prompt
@@ -23,7 +24,8 @@ class AskSettings:
 
     Attributes:
         prompt: chat (the instruction alone, through the aligned models' chat template), few-shot (a response document
-            with worked examples) or completion (the task's code, to go on with).
+            with worked examples), completion (the task's code, to go on with) or auto: chat for a model that has a
+            chat template, completion for one that has none.
         prompts: few-shot: the prompt file.
         shots: few-shot: worked examples in one prompt.
         shot_sets: few-shot: different sets of them; a task's id picks its set.
@@ -37,7 +39,7 @@ class AskSettings:
         stop: Strings that end a completion; None is what the way of asking needs.
     """
 
-    prompt: Literal["chat", "few-shot", "completion"] = "chat"
+    prompt: Literal["auto", "chat", "few-shot", "completion"] = "auto"
     prompts: str | None = None
     shots: int = 1
     shot_sets: int = 4
@@ -72,26 +74,34 @@ class Question:
     shared: int = 0
 
 
-def asker(settings: AskSettings, model: Model, *, benchmark: str, run_seed: int) -> Callable[[Task], Question]:
-    """Return the function that turns tasks into questions for a model.
+def way_of_asking(settings: AskSettings, model: Model) -> str:
+    """Return chat, few-shot or completion: what the settings say, or what the model is for."""
+    if settings.prompt != "auto":
+        return settings.prompt
+    return "chat" if model.chat_template else "completion"
+
+
+def asker(settings: AskSettings, model: Model, *, benchmark: str, run_seed: int) -> Callable[[Task, Wording], Question]:
+    """Return the function that turns a task's questions into what a model gets.
 
     Raises:
         ValueError: the prompt file has too few examples, or a task has no code to complete.
     """
-    if settings.prompt == "chat":
+    way = way_of_asking(settings, model)
+    if way == "chat":
         tokenizer = None
         if model.chat_template and settings.own_template:
             from transformers import AutoTokenizer
 
             tokenizer = AutoTokenizer.from_pretrained(model.folder())
 
-        def by_chat(task: Task) -> Question:
-            prompt = chat_prompt(task.instruction, tokenizer=tokenizer, system=settings.system_prompt)
+        def by_chat(task: Task, wording: Wording) -> Question:
+            prompt = chat_prompt(wording.instruction, tokenizer=tokenizer, system=settings.system_prompt)
             return Question(prompt=prompt, stop=CHAT_STOP if settings.stop is None else settings.stop)
 
         return by_chat
 
-    if settings.prompt == "few-shot":
+    if way == "few-shot":
         prompts = load_prompts(settings.prompts)
         if len(prompts.shots) < settings.shots:
             raise ValueError(
@@ -102,21 +112,21 @@ def asker(settings: AskSettings, model: Model, *, benchmark: str, run_seed: int)
             for number in range(settings.shot_sets)
         ]
 
-        def few_shot(task: Task) -> Question:
+        def few_shot(task: Task, wording: Wording) -> Question:
             shots = sets[derive_seed(run_seed, benchmark, "shot set", task.id) % len(sets)]
             examples = [shot_example("response", shot) for shot in shots]
             header = prompts.headers["response"]
             return Question(
-                prompt=render_document(header, [*examples, response_example(task.instruction)]),
+                prompt=render_document(header, [*examples, response_example(wording.instruction)]),
                 stop=FEW_SHOT_STOP if settings.stop is None else settings.stop,
                 shared=len(render_document(header, examples)),
             )
 
         return few_shot
 
-    def completion(task: Task) -> Question:
-        if task.prompt is None:
+    def completion(task: Task, wording: Wording) -> Question:
+        if wording.prompt is None:
             raise ValueError(f"{task.id} has no code to complete; ask {task.benchmark} by chat or few-shot")
-        return Question(prompt=task.prompt, stop=tuple(task.stop) if settings.stop is None else settings.stop)
+        return Question(prompt=wording.prompt, stop=tuple(task.stop) if settings.stop is None else settings.stop)
 
     return completion

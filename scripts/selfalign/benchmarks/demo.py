@@ -8,20 +8,23 @@ Functions, classes and programs that combine list operations; no sequence of ope
 that the demo's base model was trained on.
 """
 
-from selfalign.benchmarks.tasks import Task, text
+from selfalign.benchmarks.benchmark import Benchmark
+from selfalign.benchmarks.tasks import Task, single, text
 
 
-def read_task(fields: dict, benchmark: str) -> Task:
-    """Build a task from a row of the file."""
-    return Task(
-        id=text(fields, "task_id"),
-        benchmark=benchmark,
-        instruction=text(fields, "instruction"),
-        prompt=None,
-        entry_point=text(fields, "entry_point"),
-        canonical_solution=text(fields, "canonical_solution"),
-        tests=text(fields, "tests"),
-        category=text(fields, "category"),
-        difficulty=text(fields, "difficulty"),
-        stop=[],
-    )
+class Demo(Benchmark):
+    """The demo's own benchmark."""
+
+    def read_tasks(self, fields: dict, benchmark: str) -> list[Task]:
+        """Build a task from a row of the file."""
+        task = Task(
+            id=text(fields, "task_id"),
+            benchmark=benchmark,
+            kind="demo",
+            instruction=text(fields, "instruction"),
+            entry_point=text(fields, "entry_point"),
+            canonical_solution=text(fields, "canonical_solution"),
+            groups={"category": text(fields, "category"), "difficulty": text(fields, "difficulty")},
+            **single(text(fields, "tests")),
+        )
+        return [task]

@@ -1,4 +1,4 @@
-"""From a model's text to a complete program: the code in the text, what it builds on, and the tests."""
+"""From a model's text to a solution: the code in the text and what it builds on."""
 
 import ast
 import re
@@ -16,20 +16,22 @@ FUTURE = re.compile(r"^from __future__ import [^\n]*\n", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(Row):
-    """One completion of a benchmark task.
+    """One answer of a model to a benchmark task.
 
     Attributes:
         task: Id of the task.
         k: Sample number, from 0.
-        program: Complete code with the tests; empty for a dropped row.
+        texts: What the model wrote, one for each question of the task.
+        finish_reasons: Why each of them ended.
+        code: The solution; empty for a dropped row.
         drop: None, or the reason why there is nothing to run. It counts as a failure.
     """
 
     task: str
     k: int
-    text: str
-    finish_reason: str
-    program: str
+    texts: list[str]
+    finish_reasons: list[str]
+    code: str
     drop: str | None
 
 
@@ -68,22 +70,9 @@ def code_before(prompt: str, entry_point: str) -> str:
     return ""
 
 
-def build_program(task: Task, text: str, *, completes_prompt: bool) -> tuple[str, str | None]:
-    """Return the program of an answer and None, or "" and the drop reason.
-
-    Args:
-        completes_prompt: The text goes on where the task's code ends; otherwise it is an answer with code in it.
-    """
-    if completes_prompt:
-        code = f"{task.prompt}{text}"
-        if not text.strip():
-            return "", NO_CODE
-    else:
-        code = find_code(text)
-        if not code.strip():
-            return "", NO_CODE
-        if task.prompt is not None:
-            code = f"{code_before(task.prompt, task.entry_point)}\n{code}"
-        # Such an import has to be the first statement, and another block or the imports above may have come first.
-        code = "".join(dict.fromkeys(FUTURE.findall(code))) + FUTURE.sub("", code)
-    return f"{code.rstrip()}\n\n\n{task.tests.strip()}\n", None
+def join_code(task: Task, code: str) -> str:
+    """Return the code of an answer with what stands before the function in the code that the task gives."""
+    if task.prefix:
+        code = f"{code_before(task.prefix, task.entry_point)}\n{code}"
+    # Such an import has to be the first statement, and another block or the imports above may have come first.
+    return "".join(dict.fromkeys(FUTURE.findall(code))) + FUTURE.sub("", code)

@@ -1,73 +1,139 @@
 """Scores of one model on one benchmark, from its verdicts."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from selfalign.benchmarks.programs import Answer
+from selfalign.benchmarks.references import program_id, read_references
 from selfalign.benchmarks.statistics import bootstrap_interval, pass_at_k
 from selfalign.benchmarks.tasks import Task, read_tasks
-from selfalign.records.files import read_jsonl, write_json
+from selfalign.records.files import read_json, read_jsonl, write_json
 from selfalign.records.rows import Verdict, load_rows
 
 PASSED = "passed"
 MORE_SAMPLES = (10, 100)  # pass@k is told for these k where there are as many samples
 
 
-def score_benchmark(*, model: str, benchmark: Path, completions: Path, verdicts: Path, output: Path) -> None:
-    """Write pass@1 with its interval, counts of verdicts, and scores by category, difficulty and task.
+def score_benchmark(
+    *,
+    model: str,
+    benchmark: Path,
+    source: Path,
+    references: Path,
+    completions: Path,
+    verdicts: Path,
+    output: Path,
+) -> None:
+    """Write pass@1 with its interval for each metric, counts of verdicts, and scores by group and task.
+
+    Args:
+        source: What the tasks were read from, from `prepare_benchmark`.
+        references: From `run_references`; the tasks that it leaves out are not scored.
 
     Raises:
-        ValueError: the three files are not of the same tasks; names the file and the first row that is missing.
+        ValueError: the files are not of the same tasks; names the file and the first row that is missing.
     """
-    tasks = read_tasks(benchmark)
+    left_out = {key: row.left_out for key, row in read_references(references).items() if row.left_out}
+    tasks = [task for task in read_tasks(benchmark) if task.id not in left_out]
     answers = list(load_rows(Answer, read_jsonl(completions), str(completions)))
     found = {verdict.id: verdict for verdict in load_rows(Verdict, read_jsonl(verdicts), str(verdicts))}
-    samples = Counter(answer.task for answer in answers)
-    count = max(samples.values(), default=0)
-    if samples.keys() != {task.id for task in tasks}:
+    answered = Counter(answer.task for answer in answers)
+    count = max(answered.values(), default=0)
+    if answered.keys() != {task.id for task in tasks} | left_out.keys():
         raise ValueError(
-            f"{completions}: not answers to the tasks of {benchmark}, {len(samples)} of {len(tasks)} tasks have one; "
-            "delete it and run again to remake it"
+            f"{completions}: not answers to the tasks of {benchmark}, {len(answered)} of {len(tasks) + len(left_out)} "
+            "tasks have one; delete it and run again to remake it"
         )
-    for task, found_samples in samples.items():
-        if found_samples != count:
+    for task, samples in answered.items():
+        if samples != count:
             raise ValueError(
-                f"{completions}: {found_samples} answers to {task}, but {count} to other tasks; delete it and run "
-                "again to remake it"
+                f"{completions}: {samples} answers to {task}, but {count} to other tasks; delete it and run again to "
+                "remake it"
             )
-    outcomes = {}
+    outcomes: dict[str, list[dict[str, str]]] = defaultdict(list)  # task to its samples' outcomes, by check
+    by_id = {task.id: task for task in tasks}
     for answer in answers:
-        if answer.drop is None and answer.id not in found:
-            raise ValueError(f"{verdicts}: no verdict on {answer.id}; delete it and run again to remake it")
-        outcomes[answer.id] = answer.drop or found[answer.id].verdict
-    passed = Counter(answer.task for answer in answers if outcomes[answer.id] == PASSED)
-    per_task = {task.id: passed[task.id] / count for task in tasks}
-    scores = {"model": model, "benchmark": benchmark.stem, "samples": count, **summarise(per_task)}
-    for k in MORE_SAMPLES:
-        if count >= k:
-            scores[f"pass@{k}"] = sum(pass_at_k(count, passed[task.id], k) for task in tasks) / len(tasks)
-    scores["verdicts"] = dict(sorted(Counter(outcomes.values()).items()))
-    scores["by_category"] = by_group(tasks, per_task, "category")
-    scores["by_difficulty"] = by_group(tasks, per_task, "difficulty")
-    scores["per_task"] = per_task
+        if answer.task in left_out:
+            continue
+        outcome = {}
+        for check in by_id[answer.task].checks:
+            name = program_id(answer.id, check.name)
+            if answer.drop is None and name not in found:
+                raise ValueError(f"{verdicts}: no verdict on {name}; delete it and run again to remake it")
+            outcome[check.name] = answer.drop or found[name].verdict
+        outcomes[answer.task].append(outcome)
+    names = list(tasks[0].metrics)
+    metrics = {name: score_metric(tasks, outcomes, name, count) for name in names}
+    per_task = metrics[names[0]].pop("per_task")
+    for metric in metrics.values():
+        metric.pop("per_task", None)
+    kinds = {field: sorted({task.groups[field] for task in tasks if field in task.groups}) for field in _fields(tasks)}
+    scores = {
+        "model": model,
+        "benchmark": benchmark.stem,
+        "metric": names[0],
+        "samples": count,
+        **metrics[names[0]],
+        "metrics": metrics,
+        "verdicts": dict(sorted(Counter(_worst(outcome) for one in outcomes.values() for outcome in one).items())),
+        "groups": {
+            field: {
+                value: score_metric(
+                    [task for task in tasks if task.groups.get(field) == value], outcomes, names[0], count
+                )
+                for value in values
+            }
+            for field, values in kinds.items()
+        },
+        "left_out": left_out,
+        "source": read_json(source),
+        "per_task": per_task,
+    }
+    for groups in scores["groups"].values():
+        for group in groups.values():
+            del group["per_task"]
     write_json(output, scores)
 
 
-def summarise(per_task: Mapping[str, float]) -> dict:
-    """Return number of tasks, pass@1 (the mean over tasks of the fraction of samples that pass) and its interval."""
-    values = list(per_task.values())
-    return {
-        "tasks": len(values),
-        "pass@1": sum(values) / len(values),
-        "interval": list(bootstrap_interval(values)),
+def _fields(tasks: Iterable[Task]) -> list[str]:
+    return list(dict.fromkeys(field for task in tasks for field in task.groups))
+
+
+def _worst(outcome: Mapping[str, str]) -> str:
+    """Return the outcome of an answer: that of its first check that does not pass."""
+    return next((verdict for verdict in outcome.values() if verdict != PASSED), PASSED)
+
+
+def score_metric(
+    tasks: Sequence[Task], outcomes: Mapping[str, Sequence[Mapping[str, str]]], metric: str, samples: int
+) -> dict:
+    """Return one metric over tasks: the share of units that pass, which are tasks for most metrics.
+
+    Args:
+        outcomes: Task to its samples, each check to verdict.
+
+    Returns:
+        `tasks`, `units`, `pass@1` (mean over units of the share of samples that pass), its `interval` (tasks are
+        resampled), pass@10 and pass@100 where there are as many samples, and `per_task`.
+    """
+    passes = {
+        task.id: [
+            sum(all(outcome[check] == PASSED for check in unit) for outcome in outcomes[task.id])
+            for unit in task.metrics[metric]
+        ]
+        for task in tasks
     }
-
-
-def by_group(tasks: list[Task], per_task: Mapping[str, float], field: str) -> dict[str, dict]:
-    """Return the summary of every group of tasks with the same value of a field; tasks without one are left out."""
-    groups: dict[str, dict[str, float]] = defaultdict(dict)
-    for task in tasks:
-        if (group := getattr(task, field)) is not None:
-            groups[group][task.id] = per_task[task.id]
-    return {name: summarise(group) for name, group in groups.items()}
+    per_task = {task: sum(units) / len(units) / samples for task, units in passes.items()}
+    weights = [len(units) for units in passes.values()]
+    scores = {
+        "tasks": len(tasks),
+        "units": sum(weights),
+        "pass@1": sum(sum(units) for units in passes.values()) / samples / sum(weights),
+        "interval": list(bootstrap_interval(list(per_task.values()), weights)),
+    }
+    for k in MORE_SAMPLES:
+        if samples >= k:
+            every = [pass_at_k(samples, passed, k) for units in passes.values() for passed in units]
+            scores[f"pass@{k}"] = sum(every) / len(every)
+    return scores | {"per_task": per_task}

@@ -28,22 +28,24 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     return 1.0 - failed
 
 
-def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
+def bootstrap_interval(values: Sequence[float], weights: Sequence[float] | None = None) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean of one value per task, from 10,000 seeded resamples of tasks.
 
     It tells how much the mean would move with other tasks of the same kind; it holds nothing about another training.
     When all values are the same it has no width.
+
+    Args:
+        weights: How much each task counts, such as its number of methods; None weighs all the same.
     """
     array = numpy.asarray(values, dtype=float)
+    weight = numpy.ones(len(array)) if weights is None else numpy.asarray(weights, dtype=float)
     generator = numpy.random.default_rng(0)
-    means = numpy.concatenate(
-        [
-            array[generator.integers(len(array), size=(CHUNK, len(array)))].mean(axis=1)
-            for _ in range(RESAMPLES // CHUNK)
-        ]
-    )
-    low, high = numpy.quantile(means, (0.025, 0.975))
-    mean = array.mean()  # rounding must not put an interval of no width beside it
+    means = []
+    for _ in range(RESAMPLES // CHUNK):
+        drawn = generator.integers(len(array), size=(CHUNK, len(array)))
+        means.append((array * weight)[drawn].sum(axis=1) / weight[drawn].sum(axis=1))
+    low, high = numpy.quantile(numpy.concatenate(means), (0.025, 0.975))
+    mean = (array * weight).sum() / weight.sum()  # rounding must not put an interval of no width beside it
     return float(min(low, mean)), float(max(high, mean))
 
 

@@ -1,10 +1,34 @@
 """Benchmark tasks: one row for all benchmarks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, Self
 
 from selfalign.records.files import read_jsonl
 from selfalign.records.rows import Row, load_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One program that decides about a solution: test code that follows it, or inputs whose outputs are compared.
+
+    Attributes:
+        name: Unique within its task.
+        tests: Code that follows a solution and raises when it is wrong; "" where outputs are compared.
+        driver: How inputs are given: "call" calls the entry point, "script" runs the solution with standard input.
+        inputs: For each run the arguments (a list) or the standard input (a text), as `values.encode` gives them.
+        expected: For each input the right output, encoded; None where the reference solution has to tell.
+        whole: Outputs are compared by a rule of the benchmark's own, so they are never shortened to a digest.
+        cpu_s: CPU seconds of the whole program; None leaves it to the reference solution and the sandbox's limit.
+    """
+
+    name: str = "tests"
+    tests: str = ""
+    driver: Literal["call", "script"] | None = None
+    inputs: list | None = None
+    expected: list | None = None
+    whole: bool = False
+    cpu_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,23 +37,47 @@ class Task(Row):
 
     Attributes:
         benchmark: Name of the config's entry.
+        kind: Which benchmark it is of: a key of `kinds.KINDS`.
         instruction: What a model is asked in words.
-        prompt: Code to complete, or None for a task that has words only.
-        canonical_solution: A complete program that solves the task, without the tests.
-        tests: Code that follows a solution and raises when it is wrong.
-        difficulty: None where the benchmark has none.
+        prompt: What a model that was never aligned is to go on with, or None for a task that has words only.
+        prefix: The code at the end of `prompt` that the answer continues; "" where the answer is whole without it.
+        entry_point: The function, method or class that is asked for; "" for a script.
+        canonical_solution: A complete program that solves the task, without the tests; "" where none was published.
+        groups: What scores are told apart by: {"category": "function", "difficulty": "easy"}.
         stop: Strings that end a completion of `prompt`.
+        checks: What a solution has to stand.
+        metrics: Metric to its units, each a list of checks that have to pass together; the first metric is the one that
+            tables show. {"class": [["a", "b"]], "method": [["a"], ["b"]]} has one unit, and two.
+        data: What the benchmark's own module needs besides.
     """
 
     benchmark: str
+    kind: str
     instruction: str
-    prompt: str | None
-    entry_point: str
-    canonical_solution: str
-    tests: str
-    category: str
-    difficulty: str | None
-    stop: list[str]
+    prompt: str | None = None
+    prefix: str = ""
+    entry_point: str = ""
+    canonical_solution: str = ""
+    groups: dict[str, str] = field(default_factory=dict)
+    stop: list[str] = field(default_factory=list)
+    checks: list[Check]
+    metrics: dict[str, list[list[str]]]
+    data: dict = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, row: dict, where: str = "row") -> Self:
+        """Build a task from a dictionary; see `Row.load`."""
+        try:
+            return super().load(row | {"checks": [Check(**check) for check in row["checks"]]}, where)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{where}: not a task row ({error!r}); delete the file and run again to remake it"
+            ) from error
+
+
+def single(tests: str) -> dict:
+    """Return the fields of a task that is decided by one piece of test code."""
+    return {"checks": [Check(tests=tests)], "metrics": {"pass": [["tests"]]}}
 
 
 def read_tasks(path: str | Path) -> list[Task]:

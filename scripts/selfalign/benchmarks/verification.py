@@ -1,9 +1,13 @@
 """Run the answers to a benchmark's tasks in the sandbox."""
 
+from functools import partial
 from pathlib import Path
 
+from selfalign.benchmarks.kinds import KINDS
+from selfalign.benchmarks.outputs import OutputComparison, cpu_limit
 from selfalign.benchmarks.programs import Answer
-from selfalign.benchmarks.tasks import read_tasks
+from selfalign.benchmarks.references import Reference, program_id, read_references, with_packages
+from selfalign.benchmarks.tasks import Check, Task, read_tasks
 from selfalign.records.files import digest, read_jsonl
 from selfalign.records.rows import load_rows
 from selfalign.sandbox import Program, SandboxSettings, source_key, verify
@@ -12,6 +16,7 @@ from selfalign.sandbox import Program, SandboxSettings, source_key, verify
 def verify_completions(
     *,
     benchmark: Path,
+    references: Path,
     completions: Path,
     sandbox: SandboxSettings,
     workers: int,
@@ -19,23 +24,48 @@ def verify_completions(
     output: Path,
     stats: Path,
 ) -> None:
-    """Write one verdict for every answer with code; a dropped answer has none.
+    """Write one verdict for each check of every answer with code; dropped answers and tasks left out have none.
 
     Raises:
         ValueError: an answer is not to a task of this benchmark.
     """
-    key = digest(source_key(benchmark), source_key(completions))
+    key = digest(source_key(benchmark), source_key(references), source_key(completions))
     tasks = {task.id: task for task in read_tasks(benchmark)}
+    known = read_references(references)
+    sandbox = with_packages(sandbox, list(tasks.values()))
     programs = []
     for number, answer in enumerate(load_rows(Answer, read_jsonl(completions), str(completions)), 1):
-        if answer.drop is not None:
-            continue
-        tests = f"{tasks[answer.task].tests.strip()}\n" if answer.task in tasks else None
-        if tests is None or not answer.program.endswith(tests):
+        if answer.task not in tasks or answer.task not in known:
             raise ValueError(
-                f"{completions}, row {number}: {answer.task} with these tests is not in {benchmark}; delete "
-                f"{completions} and run again to remake it"
+                f"{completions}, row {number}: {answer.task} is not in {benchmark}; delete {completions} and run again "
+                "to remake it"
             )
-        # Only assertions of the tests are evidence, so the sandbox has to know where they begin.
-        programs.append(Program(id=answer.id, code=answer.program.removesuffix(tests), tests=tests))
+        if answer.drop is None and known[answer.task].left_out is None:
+            task = tasks[answer.task]
+            programs += [
+                check_program(task, check, known[task.id], answer.code, answer.id, sandbox.cpu_s)
+                for check in task.checks
+            ]
     verify(programs, sandbox, workers=workers, output=output, stats=stats, label=label, key=key)
+
+
+def check_program(task: Task, check: Check, reference: Reference, code: str, answer: str, cpu_s: float) -> Program:
+    """Return the program that decides whether a solution stands a check.
+
+    Args:
+        answer: Id of the answer.
+        cpu_s: The sandbox's own limit, the least that a program gets.
+    """
+    benchmark, known = KINDS[task.kind], reference.known(check.name)
+    program, tests = benchmark.build_program(task, check, code, known)
+    compare = None
+    if check.inputs is not None:
+        expected = known.expected if check.expected is None else check.expected
+        compare = OutputComparison(check=check, expected=expected, is_right=partial(benchmark.is_right, task))
+    return Program(
+        id=program_id(answer, check.name),
+        code=program,
+        tests=tests,
+        cpu_s=cpu_limit(check, known, cpu_s),
+        compare=compare,
+    )

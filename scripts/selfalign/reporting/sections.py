@@ -61,24 +61,25 @@ def scores(run: Run, compared: Sequence[Comparison], drawings: Drawings) -> Mark
         content += [
             element("h3", "Is the difference real?"),
             table("Paired differences of pass@1 over the same tasks, in points", columns, rows, numeric=(1, 2)),
-            *_by_group(run.scores, "by_category", "category"),
-            *_by_group(run.scores, "by_difficulty", "difficulty"),
+            *_by_group(run.scores),
             _note("Intervals are over tasks, for this one seed: they do not cover the luck of training and sampling."),
         ]
     return section("scores", "Scores", *content)
 
 
-def _by_group(scores: Sequence[Score], key: str, label: str) -> list[Markup]:
-    """Return pass@1 by category or difficulty, a table per benchmark that has more than one, models as columns."""
+def _by_group(scores: Sequence[Score]) -> list[Markup]:
+    """Return pass@1 by category, difficulty and the like: a table for each benchmark and field of several values."""
     tables = []
     for benchmark in dict.fromkeys(score.benchmark for score in scores):
         shown = [score for score in scores if score.benchmark == benchmark]
-        groups = _known_order({name for score in shown for name in score.data.get(key, {})})
-        if len(groups) < 2:
-            continue
-        rows = [(group, *(_group_score(score.data.get(key, {}).get(group)) for score in shown)) for group in groups]
-        columns = (label, *(score.model for score in shown))
-        tables.append(table(f"pass@1 on {benchmark} by {label}", columns, rows, numeric=range(1, len(columns))))
+        for label in dict.fromkeys(field for score in shown for field in score.data["groups"]):
+            found = [score.data["groups"].get(label, {}) for score in shown]
+            groups = _known_order({name for one in found for name in one})
+            if len(groups) < 2:
+                continue
+            rows = [(group, *(_group_score(one.get(group)) for one in found)) for group in groups]
+            columns = (label, *(score.model for score in shown))
+            tables.append(table(f"pass@1 on {benchmark} by {label}", columns, rows, numeric=range(1, len(columns))))
     return tables
 
 

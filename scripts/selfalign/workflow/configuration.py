@@ -132,7 +132,7 @@ def _references(config: dict, root: Path) -> Iterator[str]:
             else:
                 yield f"{at}: the key 'dataset' is missing"
     for name, benchmark in config["benchmarks"].items():
-        yield from present(benchmark["path"], f"benchmarks.{name}.path")
+        yield from present(benchmark["path"], f"benchmarks.{name}.path") if benchmark["path"] else ()
         if (benchmark["prompt"] == "few-shot") != (benchmark["prompts"] is not None):
             yield f"benchmarks.{name}: 'prompts' belongs to 'prompt: few-shot', and that needs it"
         elif benchmark["prompts"] is not None:

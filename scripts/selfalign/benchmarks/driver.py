@@ -1,0 +1,97 @@
+"""What runs a solution on inputs inside the sandbox and prints its outputs; `outputs` puts its source into programs,
+with that of `values` before it.
+
+The solution shares this process and can tamper with all of it. It gains nothing: the right outputs are not here.
+"""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import sys
+import time
+
+from selfalign.benchmarks.values import decode, encode, shorten
+
+MARK = "\x1e"  # before what is printed at the end; JSON never holds it
+
+
+def call_within(seconds, function, *arguments):
+    """Call a function; past its CPU seconds it is interrupted.
+
+    Raises:
+        TimeoutError: it was.
+    """
+
+    def stop(*_):
+        raise TimeoutError(f"more than {seconds:.2f} CPU seconds for one input")
+
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        return function(*arguments)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def run_calls(function, inputs, limit_s, slow, whole):
+    """Call a function on each input and print what it returned; return whether all were run.
+
+    Args:
+        inputs: JSON of a list of encoded argument lists.
+        limit_s: CPU seconds for one input.
+        slow: Number of an input to its own limit.
+        whole: Print outputs whole.
+    """
+    outputs, seconds = [], []
+    kept = sys.stdout
+    sys.stdout = io.StringIO()
+    for number, arguments in enumerate(json.loads(inputs)):
+        arguments = decode(arguments)
+        start = time.process_time()
+        value = call_within(slow.get(number, limit_s), function, *arguments)
+        seconds.append(time.process_time() - start)
+        encoded = encode(value)
+        outputs.append(encoded if whole else shorten(encoded))
+        sys.stdout.seek(0)
+        sys.stdout.truncate()
+    sys.stdout = kept
+    return print_outputs(outputs, seconds)
+
+
+def run_scripts(source, inputs, limit_s, slow, whole):
+    """Run a script once for each standard input and print what it printed; return whether all were run.
+
+    Args:
+        source: The script.
+        inputs: JSON of a list of texts.
+        limit_s, slow, whole: As for `run_calls`.
+    """
+    outputs, seconds = [], []
+    compiled = compile(source, "/solution.py", "exec")
+    kept = sys.stdin, sys.stdout
+
+    def run():
+        with contextlib.suppress(SystemExit):
+            exec(compiled, {"__name__": "__main__", "__builtins__": __builtins__})
+
+    for number, text in enumerate(json.loads(inputs)):
+        sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8")
+        sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
+        start = time.process_time()
+        call_within(slow.get(number, limit_s), run)
+        seconds.append(time.process_time() - start)
+        encoded = sys.stdout.buffer.getvalue().decode("utf-8", "replace")
+        outputs.append(encoded if whole else shorten(encoded))
+    sys.stdin, sys.stdout = kept
+    return print_outputs(outputs, seconds)
+
+
+def print_outputs(outputs, seconds):
+    """Print outputs and CPU seconds as one line of JSON behind the mark; return whether there are any."""
+    sys.stdout.flush()
+    data = (MARK + json.dumps({"outputs": outputs, "seconds": [round(value, 4) for value in seconds]}) + "\n").encode()
+    while data:
+        data = data[os.write(1, data) :]
+    return True
