@@ -189,7 +189,8 @@ def benchmark_prompts(wildcards):
 def completion_settings(wildcards):
     """Return how a benchmark is asked."""
     settings = config["benchmarks"][wildcards.benchmark]
-    settings = {key: value for key, value in settings.items() if key not in ("kind", "path", "options", "sandbox")}
+    others = ("kind", "path", "options", "sandbox", "environment")
+    settings = {key: value for key, value in settings.items() if key not in others}
     return settings | ({"prompts": resource(settings["prompts"])} if settings["prompts"] else {})
 
 
