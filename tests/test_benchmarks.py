@@ -25,7 +25,7 @@ from selfalign.benchmarks.preparation import prepare_benchmark
 from selfalign.benchmarks.programs import Answer, code_before, find_code
 from selfalign.benchmarks.references import run_references
 from selfalign.benchmarks.scoring import score_benchmark
-from selfalign.benchmarks.statistics import bootstrap_interval, paired_difference, pass_at_k
+from selfalign.benchmarks.statistics import bootstrap_interval, paired_difference, pass_at_k, permutation_test
 from selfalign.benchmarks.tasks import Task, read_tasks
 from selfalign.benchmarks.verification import verify_completions
 from selfalign.engines.models import read_model, write_model
@@ -196,9 +196,26 @@ def test_paired_difference_sees_what_the_tasks_share():
     separate = bootstrap_interval(list(ones.values()))
     assert high - low < separate[1] - separate[0]
     assert paired_difference(b, a)["difference"] == -found["difference"]
-    assert paired_difference(a, a) == {"difference": 0.0, "interval": [0.0, 0.0], "tasks": 100}
+    assert paired_difference(a, a) == {"difference": 0.0, "interval": [0.0, 0.0], "p": 1.0, "tasks": 100}
     with pytest.raises(ValueError, match="a on demo and b on demo: 1 tasks"):
         paired_difference(a, {**b, "per_task": {**twos, "t100": 1.0}})
+
+
+MCNEMAR = [
+    # tasks that only a passes, that only b passes, exact two-sided p: the binomial test at 1/2
+    (10, 0, 2 / 2**10),
+    (5, 5, 1.0),
+    (8, 2, 2 * sum(comb(10, n) for n in (0, 1, 2)) / 2**10),
+    (1, 0, 1.0),
+    (0, 0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("only_a", "only_b", "exact"), MCNEMAR)
+def test_permutation_test_is_that_of_mcnemar_for_passes_and_failures(only_a, only_b, exact):
+    differences = [1.0] * only_a + [-1.0] * only_b + [0.0] * 50
+    assert permutation_test(differences) == pytest.approx(exact, abs=0.02)
+    assert permutation_test(differences) == permutation_test([-value for value in differences])
 
 
 # From text to programs
@@ -570,6 +587,7 @@ def test_scores_count_what_was_dropped_as_failed(demo, tmp_path):
         "left_out": {},
         "samples": 2,
         "pass@1": 0.5,
+        "extra": {},
         "verdicts": {"assertion": 1, "no code": 1, "passed": 3, "timeout_cpu": 1},
         "per_task": {"demo-1": 1.0, "demo-2": 0.5, "demo-3": 0.0},
     }

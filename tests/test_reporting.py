@@ -14,13 +14,14 @@ import pytest
 import yaml
 from reporting_run import CONFIG, make_run
 
-from selfalign.records.files import read_json, read_jsonl
-from selfalign.reporting.artifacts import read_run
+from selfalign.records.files import read_json, read_jsonl, write_json
+from selfalign.reporting.artifacts import Score, read_run
 from selfalign.reporting.comparisons import comparisons
 from selfalign.reporting.costs import job_costs
 from selfalign.reporting.figures import duration, percent
 from selfalign.reporting.funnels import Stage
 from selfalign.reporting.markup import Markup, element, table, text
+from selfalign.reporting.published import PUBLISHED, published_columns
 from selfalign.reporting.sections import funnel_rows
 from selfalign.reporting.svg import VARIABLES
 
@@ -398,3 +399,56 @@ def test_duration(seconds: float, shown: str):
 )
 def test_percent(share: float, shown: str):
     assert percent(share) == shown
+
+
+PUBLISHED_COLUMNS = [
+    # source of the score, id of its first task, columns of the paper
+    ({"kind": "evalplus"}, "HumanEval/0", {"plus": "HumanEval+"}),
+    ({"kind": "evalplus"}, "Mbpp/2", {"plus": "MBPP+"}),
+    ({"kind": "livecodebench", "options": {"start_date": "2023-09-01"}}, "x", {"pass": "LiveCodeBench from 2023-09"}),
+    ({"kind": "livecodebench", "options": {"start_date": "2023-09-02"}}, "x", {}),
+    ({"kind": "livecodebench", "options": {}}, "x", {}),
+    ({"kind": "evoeval", "files": {"EvoEval_subtle.jsonl.gz": ""}}, "EvoEval/0", {"pass": "EvoEval subtle"}),
+    ({"kind": "classeval"}, "x", {"class": "ClassEval class", "method": "ClassEval method"}),
+    ({"kind": "demo"}, "demo-0", {}),
+]
+
+
+@pytest.mark.parametrize(("source", "task", "columns"), PUBLISHED_COLUMNS)
+def test_scores_find_their_column_of_the_paper(source, task, columns):
+    score = Score(
+        model="m", benchmark="b", tasks=1, samples=1, pass_at_1=0.0, low=0.0, high=0.0, verdicts={},
+        per_task={task: 0.0}, data={"source": source},
+    )  # fmt: skip
+    assert published_columns(score) == columns
+    assert set(columns.values()) <= PUBLISHED.keys()
+
+
+def test_published_rows_stand_beside_measured_ones_and_are_marked(own: Path, tmp_path: Path):
+    path = own / "scores/base/demo/scores.json"
+    score = read_json(path)
+    per_task = {f"Mbpp/{number}": value for number, value in enumerate(score["per_task"].values())}
+    metric = {"pass@1": 0.25, "interval": [0.2, 0.3]}
+    more = {
+        "metrics": {"plus": metric, "base": metric | {"pass@1": 0.5}},
+        "source": {"kind": "evalplus", "options": {}, "files": {}},
+        "extra": {"made_up": 12.5},
+        "left_out": {"Mbpp/999": "plus: its reference solution ends with timeout_cpu ()"},
+        "per_task": per_task,
+    }
+    write_json(path, score | more)
+    done = write(own, tmp_path / "report")
+    assert (done.returncode, done.stderr) == (0, "")
+    parsed = Page((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
+    words = " ".join(parsed.words)
+    for expected in (
+        "25.0 (20.0–30.0)",
+        "50.0 (20.0–30.0)",
+        "12.5",
+        "Published in arXiv 2410.24198, not measured here",
+        "table 1: MBPP+",
+        "SelfCodeAlign-CQ-7B",
+        "Mbpp/999",
+        "are not scored",
+    ):
+        assert expected in words

@@ -1,4 +1,4 @@
-"""pass@k, and 95 % intervals by resampling tasks."""
+"""pass@k, 95 % intervals by resampling tasks, and paired tests between models."""
 
 from collections.abc import Mapping, Sequence
 
@@ -57,7 +57,8 @@ def paired_difference(scores_a: Mapping, scores_b: Mapping) -> dict:
         scores_b: Contents of another, on the same tasks.
 
     Returns:
-        `difference` (pass@1 of a minus that of b), `interval` (95 %, tasks resampled in pairs) and `tasks`.
+        `difference` (pass@1 of a minus that of b), `interval` (95 %, tasks resampled in pairs), `p` (of
+        `permutation_test`) and `tasks`.
 
     Raises:
         ValueError: the tasks are not the same.
@@ -68,4 +69,25 @@ def paired_difference(scores_a: Mapping, scores_b: Mapping) -> dict:
         raise ValueError(f"{' and '.join(names)}: {len(a.keys() ^ b.keys())} tasks are not in both; score both anew")
     differences = [a[task] - b[task] for task in sorted(a)]
     low, high = bootstrap_interval(differences)
-    return {"difference": sum(differences) / len(differences), "interval": [low, high], "tasks": len(differences)}
+    return {
+        "difference": sum(differences) / len(differences),
+        "interval": [low, high],
+        "p": permutation_test(differences),
+        "tasks": len(differences),
+    }
+
+
+def permutation_test(differences: Sequence[float]) -> float:
+    """Return the two-sided p-value of paired differences: how often random signs give a mean as far from 0.
+
+    From 10,000 seeded draws, so not below 0.0001. Under the null hypothesis the two models of a pair could be swapped
+    on every task (Fisher's randomisation test); with passes and failures only, it is McNemar's exact test, sampled.
+    """
+    array = numpy.asarray([value for value in differences if value], dtype=float)
+    observed = abs(array.sum())
+    generator = numpy.random.default_rng(0)
+    as_far = 0
+    for _ in range(RESAMPLES // CHUNK):
+        signs = generator.choice((-1.0, 1.0), size=(CHUNK, len(array)))
+        as_far += int((abs(signs @ array) >= observed - 1e-9).sum())
+    return min(1.0, (1 + as_far) / (1 + RESAMPLES))

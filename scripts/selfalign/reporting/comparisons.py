@@ -9,13 +9,19 @@ from selfalign.reporting.artifacts import Score
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """pass@1 of the first minus that of the second over the same tasks, from -1 to 1, with its 95 % interval."""
+    """pass@1 of the first minus that of the second over the same tasks, from -1 to 1.
+
+    Attributes:
+        low, high: Its 95 % interval.
+        p: Of the permutation test, two-sided.
+    """
 
     first: Score
     second: Score
     difference: float
     low: float
     high: float
+    p: float
 
     @property
     def label(self) -> str:
@@ -45,7 +51,25 @@ def compare(first: Score, second: Score) -> Comparison:
     """Return the paired difference of two scores."""
     found = paired_difference(first.data, second.data)
     low, high = found["interval"]
-    return Comparison(first=first, second=second, difference=found["difference"], low=low, high=high)
+    return Comparison(first=first, second=second, difference=found["difference"], low=low, high=high, p=found["p"])
+
+
+def other_pairs(scores: Sequence[Score], compared: Sequence[Comparison]) -> list[Comparison]:
+    """Return every two models on every benchmark, of the same tasks, that are not compared already."""
+    known = {frozenset((one.first.label, one.second.label)) for one in compared}
+    return [
+        compare(first, second)
+        for place, first in enumerate(scores)
+        for second in scores[place + 1 :]
+        if first.benchmark == second.benchmark
+        and first.per_task.keys() == second.per_task.keys()
+        and frozenset((first.label, second.label)) not in known
+    ]
+
+
+def show_p(value: float) -> str:
+    """Return a p-value as text."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def comparisons(scores: Sequence[Score], models: Mapping[str, Mapping]) -> list[Comparison]:

@@ -6,12 +6,13 @@ import yaml
 
 from selfalign.prompts.documents import CATEGORIES, DIFFICULTIES
 from selfalign.reporting.artifacts import Run, Score
-from selfalign.reporting.comparisons import Comparison, points
+from selfalign.reporting.comparisons import Comparison, other_pairs, points, show_p
 from selfalign.reporting.examples import Example
 from selfalign.reporting.figures import duration, percent
 from selfalign.reporting.funnels import REASONS_SHOWN, Stage
 from selfalign.reporting.gallery import Drawing
 from selfalign.reporting.markup import Markup, definitions, details, drawing, element, join, paragraph, section, table
+from selfalign.reporting.published import PAPER, PUBLISHED, published_columns
 from selfalign.reporting.svg import inline
 from selfalign.reporting.tables import interval
 
@@ -51,20 +52,109 @@ def scores(run: Run, compared: Sequence[Comparison], drawings: Drawings) -> Mark
             drawings, "scores", "pass@1: the share of tasks that the first answer solves. Bands are 95 % intervals."
         ),
         table("pass@1 of every model on every benchmark", columns, rows, numeric=(2, 3, 4, 5)),
+        *_matrix(run.scores),
+        *_left_out(run.scores),
     ]
     if compared:
-        rows = [
-            (c.label, points(c.difference), f"{points(c.low)} to {points(c.high)}", c.words, c.first.benchmark)
-            for c in compared
-        ]
-        columns = ("difference", "points", "95 % interval", "the interval", "benchmark")
         content += [
             element("h3", "Is the difference real?"),
-            table("Paired differences of pass@1 over the same tasks, in points", columns, rows, numeric=(1, 2)),
-            *_by_group(run.scores),
-            _note("Intervals are over tasks, for this one seed: they do not cover the luck of training and sampling."),
+            _differences("Paired differences of pass@1 over the same tasks, in points", compared),
         ]
+    if others := other_pairs(run.scores, compared):
+        caption = "Paired differences of all other models, in points"
+        content.append(details(f"All other pairs of models ({len(others):,})", _differences(caption, others)))
+    content += _by_group(run.scores)
+    content.append(
+        _note(
+            "Intervals are over tasks, for this one seed: they do not cover the luck of training and sampling. p is "
+            "of a two-sided permutation test on the same tasks; with many comparisons some are small by chance."
+        )
+    )
     return section("scores", "Scores", *content)
+
+
+def _differences(caption: str, compared: Sequence[Comparison]) -> Markup:
+    rows = [
+        (c.label, points(c.difference), f"{points(c.low)} to {points(c.high)}", show_p(c.p), c.words, c.first.benchmark)
+        for c in compared
+    ]
+    columns = ("difference", "points", "95 % interval", "p", "the interval", "benchmark")
+    return table(caption, columns, rows, numeric=(1, 2, 3))
+
+
+def _matrix(scores: Sequence[Score]) -> list[Markup]:
+    """Return models x metrics, and below them the paper's models where it has the same benchmarks."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}  # (benchmark, metric) to model to text
+    published: dict[tuple[str, str], str] = {}
+    for score in scores:
+        for metric, found in score.data.get("metrics", {}).items():
+            column = score.benchmark, metric
+            low, high = found["interval"]
+            shown = f"{100 * found['pass@1']:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+            cells.setdefault(column, {})[score.model] = shown
+            if (name := published_columns(score).get(metric)) is not None:
+                published[column] = name
+        for metric, value in score.data.get("extra", {}).items():
+            column = score.benchmark, metric
+            cells.setdefault(column, {})[score.model] = "none" if value is None else f"{value:.1f}"
+            if (name := published_columns(score).get(metric)) is not None:
+                published[column] = name
+    if len(cells) < 2 and not published:
+        return []
+    several = {benchmark for benchmark, _ in cells if sum(other == benchmark for other, _ in cells) > 1}
+    names = [f"{benchmark}: {metric}" if benchmark in several else benchmark for benchmark, metric in cells]
+    models = dict.fromkeys(score.model for score in scores)
+    rows = [(model, *(column.get(model, "") for column in cells.values())) for model in models]
+    tables = [
+        table(
+            "Models x benchmarks, in percent, with 95 % intervals, measured in this run",
+            ("model", *names),
+            rows,
+            numeric=range(1, len(names) + 1),
+        )
+    ]
+    if published:
+        shown = [(names[place], published[column]) for place, column in enumerate(cells) if column in published]
+        known = dict.fromkeys(model for _, name in shown for model in PUBLISHED[name][1])
+        rows = [(model, *(PUBLISHED[name][1].get(model, "") for _, name in shown)) for model in known]
+        headers = (f"{label} (table {PUBLISHED[name][0]}: {name})" for label, name in shown)
+        tables.append(
+            details(
+                f"Published in {PAPER}, not measured here",
+                join(
+                    [
+                        table(
+                            f"Scores of other models as {PAPER} gives them, in percent; one run each, no intervals",
+                            ("model, published", *headers),
+                            rows,
+                            numeric=range(1, len(shown) + 1),
+                        ),
+                        _note(
+                            "Other prompts, versions and machines: a difference to a measured row has such causes, too."
+                        ),
+                    ]
+                ),
+                opened=True,
+            )
+        )
+    return tables
+
+
+def _left_out(scores: Sequence[Score]) -> list[Markup]:
+    """Name the tasks that are not scored, of each benchmark."""
+    found: dict[str, dict[str, str]] = {}
+    for score in scores:
+        found.setdefault(score.benchmark, {}).update(score.data.get("left_out", {}))
+    tasks = {score.benchmark: score.tasks for score in scores}
+    return [
+        details(
+            f"{benchmark}: {len(left_out):,} of {tasks[benchmark] + len(left_out):,} tasks are not scored, as their reference "
+            "solutions do not pass here",
+            definitions(left_out),
+        )
+        for benchmark, left_out in found.items()
+        if left_out
+    ]
 
 
 def _by_group(scores: Sequence[Score]) -> list[Markup]:

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from selfalign.reporting.artifacts import Run
-from selfalign.reporting.comparisons import Comparison, points
+from selfalign.reporting.comparisons import Comparison, other_pairs, points, show_p
 from selfalign.reporting.figures import duration, percent
 
 
@@ -32,7 +32,7 @@ def csv_tables(run: Run, compared: Sequence[Comparison]) -> dict[str, str]:
             ),
         ),
         "differences.csv": _csv(
-            ("first", "second", "first_benchmark", "second_benchmark", "difference", "low", "high", "excludes_0"),
+            ("first", "second", "first_benchmark", "second_benchmark", "difference", "low", "high", "p", "excludes_0"),
             (
                 (
                     c.first.model,
@@ -42,9 +42,10 @@ def csv_tables(run: Run, compared: Sequence[Comparison]) -> dict[str, str]:
                     c.difference,
                     c.low,
                     c.high,
+                    c.p,
                     str(c.decided).lower(),
                 )
-                for c in compared
+                for c in (*compared, *other_pairs(run.scores, compared))
             ),
         ),
         "funnel.csv": _csv(
@@ -117,12 +118,19 @@ def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
         ]
         lines += [*_columns(rows, right=(2, 3, 4)), ""]
     if compared:
-        rows = [("paired difference", "benchmark", "points", "95 % interval", "the interval")]
+        rows = [("paired difference", "benchmark", "points", "95 % interval", "p", "the interval")]
         rows += [
-            (c.label, c.first.benchmark, points(c.difference), f"{points(c.low)} to {points(c.high)}", c.words)
+            (
+                c.label,
+                c.first.benchmark,
+                points(c.difference),
+                f"{points(c.low)} to {points(c.high)}",
+                show_p(c.p),
+                c.words,
+            )
             for c in compared
         ]
-        lines += [*_columns(rows, right=(2, 3)), ""]
+        lines += [*_columns(rows, right=(2, 3, 4)), ""]
     facts = [
         (f"pairs in {name}", f"{dataset.pairs:,}, {percent(dataset.passed_share)} of them verified")
         for name, dataset in run.datasets.items()
