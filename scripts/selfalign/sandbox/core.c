@@ -217,6 +217,7 @@ static void isolate(int output) {
     char size[64];
     const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC; /* a library that a program wrote is not loaded */
     const rlim_t megabyte = 1 << 20, cpu = (rlim_t)ceil(2 * its.cpu_s) + 1; /* by ticks; the server's limit decides */
+    const rlim_t memory = set.memory + (its.collected ? its.output + 1 : 0); /* the room for output is inherited */
     snprintf(size, sizeof size, "size=%lld,nr_inodes=4096,mode=755", set.disk);
     /* Process groups reach across pid namespaces: without a session of its own, kill(0, 9) would meet the server. */
     if (setsid() < 0) fail("setsid");
@@ -228,7 +229,7 @@ static void isolate(int output) {
     if (syscall(SYS_close_range, 3u, ~0u, 0u)) fail("close_range");
     if (its.network) take_network();
     limit(RLIMIT_CPU, cpu, cpu);
-    limit(RLIMIT_AS, set.memory, set.memory + 64 * megabyte);
+    limit(RLIMIT_AS, memory, memory + 64 * megabyte);
     limit(RLIMIT_FSIZE, set.disk, set.disk);
     limit(RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES);
     limit(RLIMIT_NPROC, set.processes, set.processes);

@@ -201,7 +201,7 @@ class Worker:
 
     def _read(self, size: int, limit: int) -> bytearray:
         if size > limit:
-            raise WorkerDied(self._last_words(f"an answer of {size:,} bytes, at most {limit:,} were asked for."))
+            raise WorkerDied(self._last_words(f"its answer has {size:,} bytes and may have {limit:,}."))
         data = bytearray(size)
         left = memoryview(data)
         while left:
@@ -276,10 +276,11 @@ def must_repeat(answer: dict) -> bool:
 
 
 def make_verdict(program: Program, answer: dict) -> Verdict:
-    """Return the row of a program, once its comparison has seen what it printed."""
-    row = {name: value for name, value in answer.items() if name not in ("starved", "printed")}
+    """Return the row of a program, once its comparison has seen what it printed; the answer loses that."""
+    printed = answer.pop("printed")
+    row = {name: value for name, value in answer.items() if name != "starved"}
     if program.compare and row["verdict"] == "passed":
-        wrong = program.compare(answer["printed"].decode("utf-8", "replace"))
+        wrong = program.compare(printed.decode("utf-8", "replace"))
         assert isinstance(wrong, str), f"the comparison {program.compare.key} gave {type(wrong).__name__}, not a text"
         if wrong:
             row |= {"verdict": "wrong_output", "detail": server.tidy(wrong)}

@@ -317,7 +317,8 @@ class Core:
         program_token, give_token = os.pipe()
         pid = os.fork()
         if pid == 0:
-            self._be_program(job, request, (program_output, program_control, program_token))
+            room = 0 if collected is None else len(collected)
+            self._be_program(job, request, room, (program_output, program_control, program_token))
         for descriptor in (program_output, program_control, program_token):
             os.close(descriptor)
         token = os.urandom(32)  # made after the fork: the program's process has no copy in memory
@@ -365,15 +366,20 @@ class Core:
             "preemptions": usage.ru_nivcsw,
         }
 
-    def _be_program(self, job: evidence.Job | None, request: dict, pipes: tuple[int, int, int]) -> None:
-        """Become the program's process; never return."""
+    def _be_program(self, job: evidence.Job | None, request: dict, room: int, pipes: tuple[int, int, int]) -> None:
+        """Become the program's process, which has inherited the room for its output; never return."""
         output, control, token = pipes
         for source, target in ((output, 1), (output, 2), (control, CONTROL), (token, TOKEN)):
             os.dup2(source, target)
         os.closerange(3, CONTROL)
         os.setsid()  # process groups reach across pid namespaces: without this, kill(0, 9) would meet the server
         cpu = math.ceil(2 * request["cpu_s"]) + 1  # the kernel's own limit counts by ticks; the server's decides
-        steps = [self._plan_limit(resource.RLIMIT_CPU, cpu, cpu), *self.isolation]
+        memory = (self.settings["memory_mb"] << 20) + room
+        steps = [
+            self._plan_limit(resource.RLIMIT_CPU, cpu, cpu),
+            self._plan_limit(resource.RLIMIT_AS, memory, memory + (64 << 20)),
+            *self.isolation,
+        ]
         if request["network"]:
             steps.insert(0, (self._take_network,))
         for function, *arguments in steps:
@@ -400,9 +406,8 @@ class Core:
         plan = [(self.libc.unshare, CLONE_NEWNS)]
         plan += [(self.libc.mount, b"tmpfs", target, *tmpfs) for target in (b"/tmp", b"/dev/shm")]
         plan += [(self.libc.mkdir, evidence.WORK.encode(), 0o755), (self.libc.chdir, evidence.WORK.encode())]
-        memory, disk = settings["memory_mb"] * megabyte, settings["disk_mb"] * megabyte
+        disk = settings["disk_mb"] * megabyte
         limits = {
-            resource.RLIMIT_AS: (memory, memory + 64 * megabyte),
             resource.RLIMIT_FSIZE: (disk, disk),
             resource.RLIMIT_NOFILE: (CONTROL + 2, CONTROL + 2),
             resource.RLIMIT_NPROC: (settings["processes_in_all"],) * 2,

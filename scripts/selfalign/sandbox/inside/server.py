@@ -70,15 +70,14 @@ def write_frame(descriptor: int, value: dict) -> None:
 def open_collection(request: dict) -> typing.Iterator[memoryview | None]:
     """Make room for what a program prints, with one byte more than it may; None where nothing is collected.
 
-    Memory is used as it is written, programs do not inherit it, and it is gone before the next one.
+    Memory is used as it is written, and gone before the next program. The program inherits an empty copy.
     """
     if not request["collect"]:
         yield None
         return
-    with mmap.mmap(-1, request["output_kb"] * 1024 + 1, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        memory.madvise(mmap.MADV_DONTFORK)
-        with memoryview(memory) as collected:
-            yield collected
+    size = request["output_kb"] * 1024 + 1
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory, memoryview(memory) as collected:
+        yield collected
 
 
 class Core(typing.Protocol):
@@ -198,10 +197,13 @@ def limits(cpu_s: float, memory_mb: int) -> typing.Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict, collected: memoryview | None) -> dict:
-    """Compile, run and judge one program.
+def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict, replies: int) -> None:
+    """Compile, run and judge one program, and write the answer, with what it printed where that is collected.
 
     A source that is long, or that a server did not survive compiling, is compiled in the program's own process.
+
+    Raises:
+        OSError: the program could not be started.
     """
     job = None
     if not request["alone"] and len(request["code"]) + len(request["tests"]) <= ALONE_ABOVE:
@@ -210,20 +212,27 @@ def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict, 
                 job = prepare(request)
         except evidence.SYNTAX_ERRORS as error:
             detail = describe(type(error).__name__, str(error), getattr(error, "lineno", None) or 0)
-            return {"verdict": "syntax", "detail": detail, **NOTHING_RAN}
+            write_frame(replies, {"verdict": "syntax", "detail": detail, **NOTHING_RAN})
+            return
     request["network"] = bool(NETWORK.search(request["code"]) or NETWORK.search(request["tests"]))
-    seen = core.run(job, request, collected)
-    verdict, detail = judge(seen)
-    return {
-        "verdict": verdict,
-        "detail": detail,
-        "assertions": seen["assertions"],
-        "starved": verdict == "timeout_wall" and seen["preemptions"] > max(PREEMPTIONS, seen["waits"]),
-        "cpu_s": round(seen["cpu_s"], 4),
-        "wall_s": round(seen["wall_s"], 4),
-        "max_rss_mb": round(seen["max_rss_mb"], 1),
-        "printed": seen["printed"] if collected is not None and verdict == "passed" else 0,
-    }
+    with open_collection(request) as collected:
+        seen = core.run(job, request, collected)
+        verdict, detail = judge(seen)
+        printed = seen["printed"] if collected is not None and verdict == "passed" else 0
+        value = {
+            "verdict": verdict,
+            "detail": detail,
+            "assertions": seen["assertions"],
+            "starved": verdict == "timeout_wall" and seen["preemptions"] > max(PREEMPTIONS, seen["waits"]),
+            "cpu_s": round(seen["cpu_s"], 4),
+            "wall_s": round(seen["wall_s"], 4),
+            "max_rss_mb": round(seen["max_rss_mb"], 1),
+            "printed": printed,
+        }
+        write_frame(replies, value)
+        if printed:
+            with collected[:printed] as part:
+                write_all(replies, part)
 
 
 def load_core(path: str):
@@ -280,11 +289,7 @@ def serve() -> None:
     gc.freeze()
     write_frame(replies, {"ready": sys.version.split()[0], "core": core.name})
     while (request := read_frame(requests)) is not None:
-        with open_collection(request) as collected:
-            try:
-                verdict = answer(core, prepare, request, settings, collected)
-            except OSError as error:
-                verdict = {"verdict": "sandbox_error", "detail": str(error), **NOTHING_RAN}
-            write_frame(replies, verdict)
-            if verdict["printed"]:
-                write_all(replies, collected[: verdict["printed"]])
+        try:
+            answer(core, prepare, request, settings, replies)
+        except OSError as error:
+            write_frame(replies, {"verdict": "sandbox_error", "detail": str(error), **NOTHING_RAN})
