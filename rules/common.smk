@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from selfalign.benchmarks.kinds import KINDS
 from selfalign.records.files import digest, file_digest
 from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
@@ -198,6 +199,12 @@ def benchmark_path(wildcards):
     """Return a benchmark's own file or folder; nothing where it is fetched."""
     path = config["benchmarks"][wildcards.benchmark]["path"]
     return [resource(path)] if path else []
+
+
+def benchmark_measurements(wildcards):
+    """Return the measurements of a model's answers, for benchmarks that have some."""
+    measures = KINDS[config["benchmarks"][wildcards.benchmark]["kind"]].measures
+    return [f"results/scores/{wildcards.model}/{wildcards.benchmark}/measurements.jsonl"] if measures else []
 
 
 def benchmark_sandbox(wildcards):

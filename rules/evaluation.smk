@@ -1,7 +1,8 @@
 # Evaluation: models answer benchmark tasks; the answers run in the same sandbox as the responses.
 # REQUIRES  the benchmarks' own files (benchmarks.*.path; fetched without), results/models/{model}/model.json
 # MAKES     results/benchmarks/{benchmark}.jsonl  {benchmark}.source.json  {benchmark}.references.jsonl
-#           results/scores/{model}/{benchmark}/completions.jsonl  verdicts.jsonl  scores.json
+#           results/scores/{model}/{benchmark}/completions.jsonl  verdicts.jsonl  measurements.jsonl (of some
+#           kinds)  scores.json
 
 
 rule prepare_benchmark:
@@ -107,6 +108,33 @@ rule verify_completions:
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 
 
+rule measure_completions:
+    """Measure the answers that passed, for benchmarks that score more than whether they pass."""
+    input:
+        benchmark="results/benchmarks/{benchmark}.jsonl",
+        completions="results/scores/{model}/{benchmark}/completions.jsonl",
+        verdicts="results/scores/{model}/{benchmark}/verdicts.jsonl",
+        sandbox=ancient("results/sandbox.json"),
+    output:
+        rows="results/scores/{model}/{benchmark}/measurements.jsonl",
+        stats="results/scores/{model}/{benchmark}/measurements.json",
+    log:
+        "results/logs/measure_completions/{model}/{benchmark}.log",
+    benchmark:
+        "results/logs/measure_completions/{model}/{benchmark}.benchmark.tsv"
+    conda:
+        "../envs/core.yaml"
+    threads: 1
+    params:
+        code=code("measure_completions"),
+        sandbox=benchmark_sandbox,
+    shell:
+        "python $SCRIPTS/measure_completions.py --benchmark {input.benchmark:q} --completions {input.completions:q} "
+        "--verdicts {input.verdicts:q} --sandbox {params.sandbox:q} --workers {threads} "
+        "--label measurements/{wildcards.model}/{wildcards.benchmark} "
+        "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
+
+
 rule score_benchmark:
     """Compute pass@1 with its interval from the verdicts."""
     input:
@@ -115,6 +143,7 @@ rule score_benchmark:
         completions="results/scores/{model}/{benchmark}/completions.jsonl",
         source="results/benchmarks/{benchmark}.source.json",
         verdicts="results/scores/{model}/{benchmark}/verdicts.jsonl",
+        measurements=benchmark_measurements,
     output:
         "results/scores/{model}/{benchmark}/scores.json",
     log:
@@ -123,6 +152,10 @@ rule score_benchmark:
         "../envs/core.yaml"
     params:
         code=code("score_benchmark"),
+        measurements=lambda wildcards, input: (
+            f"--measurements {str(input.measurements)!r}" if input.measurements else ""
+        ),
     shell:
         "python $SCRIPTS/score_benchmark.py --benchmark {input.benchmark:q} --source {input.source:q} "
-        "--references {input.references:q} --completions {input.completions:q} --verdicts {input.verdicts:q} --output {output:q} 2>&1 | tee {log:q}"
+        "--references {input.references:q} --completions {input.completions:q} --verdicts {input.verdicts:q} "
+        "{params.measurements} --output {output:q} 2>&1 | tee {log:q}"

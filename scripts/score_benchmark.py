@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("--references", type=Path, required=True, help="reference solutions, from run_references")
     parser.add_argument("--completions", type=Path, required=True, help="answers from complete_benchmark")
     parser.add_argument("--verdicts", type=Path, required=True, help="verdicts from verify_completions")
+    parser.add_argument("--measurements", type=Path, help="measurements from measure_completions, where there are some")
     parser.add_argument("--model", help="the model's name (default: that of the folder two above the output)")
     parser.add_argument("--output", type=Path, required=True, help="scores, JSON")
     options = parser.parse_args()
@@ -25,6 +26,7 @@ def main() -> None:
         references=options.references,
         completions=options.completions,
         verdicts=options.verdicts,
+        measurements=options.measurements,
         output=options.output,
     )
 

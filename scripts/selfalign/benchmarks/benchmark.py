@@ -8,7 +8,7 @@ from typing import ClassVar
 from selfalign.benchmarks.downloads import Source
 from selfalign.benchmarks.files import read_json_lines
 from selfalign.benchmarks.outputs import Known, output_tests
-from selfalign.benchmarks.programs import NO_CODE, find_code, join_code
+from selfalign.benchmarks.programs import NO_CODE, Answer, find_code, join_code, without_main
 from selfalign.benchmarks.tasks import Check, Task
 
 
@@ -28,11 +28,23 @@ class Benchmark:
         source: Where `prepare_benchmark` gets the file when the config names none; None where it is to be named.
         options: What the config may set under `options`, with the defaults.
         packages: Import names that solutions and tests may use beyond the standard library.
+        as_main: Whether a solution runs what stands under `if __name__ == "__main__"`; not where the authors give its
+            text to `exec`.
+        measures: Passing answers are run once more, to measure something: `measure_program`, `read_measurement` and
+            `extra_scores`.
+        measure_s: CPU seconds for one of these programs.
     """
 
     source: Source | None = None
     options: ClassVar[Mapping[str, object]] = {}
     packages: tuple[str, ...] = ()
+    as_main: bool = True
+    measures: bool = False
+    measure_s: float = 60.0
+
+    def published(self, **options: object) -> Source | None:
+        """Return where the file is published that the options ask for."""
+        return self.source
 
     def rows(self, path: Path) -> Iterator[tuple[str, dict]]:
         """Yield place and fields of every problem of the benchmark's own file, JSON lines unless overridden.
@@ -78,12 +90,42 @@ class Benchmark:
 
     def build_program(self, task: Task, check: Check, code: str, known: Known) -> tuple[str, str]:
         """Return a solution as code and tests for the sandbox."""
+        if not self.as_main:
+            code = without_main(code)
         if check.driver == "script":
             return "", output_tests(check, known, target=repr(code))
         if check.driver == "call":
-            return code, output_tests(check, known, target=task.entry_point)
+            return code, output_tests(check, known, target=self.target(task))
         return code, f"{check.tests.strip()}\n"
+
+    def target(self, task: Task) -> str:
+        """Return what is called on inputs, as an expression."""
+        return task.entry_point
 
     def is_right(self, task: Task, arguments: list, found: object, expected: object) -> bool:
         """Return whether an output is right; called only for outputs that are not the same as expected."""
         return found == expected
+
+    def measure_program(self, task: Task, code: str) -> tuple[str, str]:
+        """Return a passing solution as code and tests that print what is to be measured."""
+        raise NotImplementedError
+
+    def read_measurement(self, task: Task, code: str, printed: str) -> dict:
+        """Return what that program printed as values.
+
+        Raises:
+            ValueError: it is not in the form that is wanted.
+        """
+        raise NotImplementedError
+
+    def extra_scores(
+        self, tasks: Sequence[Task], answers: Mapping[str, Sequence[Answer]], measurements: Mapping[str, dict]
+    ) -> dict[str, dict]:
+        """Return scores beside the metrics, by name: dictionaries with at least `value`.
+
+        Args:
+            tasks: All, or those of a group.
+            answers: Of each task, all of them.
+            measurements: By answer; of those that passed and could be measured.
+        """
+        return {}

@@ -4,6 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from selfalign.benchmarks.kinds import KINDS
+from selfalign.benchmarks.measuring import read_measurements
 from selfalign.benchmarks.programs import Answer
 from selfalign.benchmarks.references import program_id, read_references
 from selfalign.benchmarks.statistics import bootstrap_interval, pass_at_k
@@ -24,12 +26,14 @@ def score_benchmark(
     completions: Path,
     verdicts: Path,
     output: Path,
+    measurements: Path | None = None,
 ) -> None:
     """Write pass@1 with its interval for each metric, counts of verdicts, and scores by group and task.
 
     Args:
         source: What the tasks were read from, from `prepare_benchmark`.
         references: From `run_references`; the tasks that it leaves out are not scored.
+        measurements: From `measure_completions`, for benchmarks that measure.
 
     Raises:
         ValueError: the files are not of the same tasks; names the file and the first row that is missing.
@@ -63,12 +67,28 @@ def score_benchmark(
                 raise ValueError(f"{verdicts}: no verdict on {name}; delete it and run again to remake it")
             outcome[check.name] = answer.drop or found[name].verdict
         outcomes[answer.task].append(outcome)
+    kind = KINDS[tasks[0].kind]
+    if kind.measures and measurements is None:
+        raise ValueError(
+            f"{benchmark}: {tasks[0].kind} scores measurements, too; run measure_completions and name them"
+        )
+    measured = read_measurements(measurements) if measurements else {}
+    by_task: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        by_task[answer.task].append(answer)
     names = list(tasks[0].metrics)
     metrics = {name: score_metric(tasks, outcomes, name, count) for name in names}
-    per_task = metrics[names[0]].pop("per_task")
+    per_task = metrics[names[0]]["per_task"]
     for metric in metrics.values():
-        metric.pop("per_task", None)
-    kinds = {field: sorted({task.groups[field] for task in tasks if field in task.groups}) for field in _fields(tasks)}
+        del metric["per_task"]
+    groups: dict[str, dict[str, dict]] = {}
+    for field in _fields(tasks):
+        groups[field] = {}
+        for value in sorted({task.groups[field] for task in tasks if field in task.groups}):
+            some = [task for task in tasks if task.groups.get(field) == value]
+            groups[field][value] = score_metric(some, outcomes, names[0], count)
+            del groups[field][value]["per_task"]
+            groups[field][value]["extra"] = kind.extra_scores(some, by_task, measured)
     scores = {
         "model": model,
         "benchmark": benchmark.stem,
@@ -76,23 +96,13 @@ def score_benchmark(
         "samples": count,
         **metrics[names[0]],
         "metrics": metrics,
+        "extra": kind.extra_scores(tasks, by_task, measured),
         "verdicts": dict(sorted(Counter(_worst(outcome) for one in outcomes.values() for outcome in one).items())),
-        "groups": {
-            field: {
-                value: score_metric(
-                    [task for task in tasks if task.groups.get(field) == value], outcomes, names[0], count
-                )
-                for value in values
-            }
-            for field, values in kinds.items()
-        },
+        "groups": groups,
         "left_out": left_out,
         "source": read_json(source),
         "per_task": per_task,
     }
-    for groups in scores["groups"].values():
-        for group in groups.values():
-            del group["per_task"]
     write_json(output, scores)
 
 
