@@ -39,7 +39,7 @@ def run_calls(function, inputs, limit_s, slow, whole):
     """Call a function on each input and print what it returned; return whether all were run.
 
     Args:
-        inputs: JSON of a list of encoded argument lists.
+        inputs: JSON of a list of argument lists, each encoded or as an expression.
         limit_s: CPU seconds for one input.
         slow: Number of an input to its own limit.
         whole: Print outputs whole.
@@ -48,7 +48,7 @@ def run_calls(function, inputs, limit_s, slow, whole):
     kept = sys.stdout
     sys.stdout = io.StringIO()
     for number, arguments in enumerate(json.loads(inputs)):
-        arguments = decode(arguments)
+        arguments = eval(arguments, {}) if isinstance(arguments, str) else decode(arguments)
         start = time.process_time()
         value = call_within(slow.get(number, limit_s), function, *arguments)
         seconds.append(time.process_time() - start)
@@ -77,7 +77,7 @@ def run_scripts(source, inputs, limit_s, slow, whole):
             exec(compiled, {"__name__": "__main__", "__builtins__": __builtins__})
 
     for number, text in enumerate(json.loads(inputs)):
-        sys.stdin = io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8")
+        sys.stdin = give_input(text)
         sys.stdout = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         start = time.process_time()
         call_within(slow.get(number, limit_s), run)
@@ -86,6 +86,20 @@ def run_scripts(source, inputs, limit_s, slow, whole):
         outputs.append(encoded if whole else shorten(encoded))
     sys.stdin, sys.stdout = kept
     return print_outputs(outputs, seconds)
+
+
+def give_input(text):
+    """Make a text the standard input, for those who read descriptor 0, too; return the file."""
+    file = os.open("input", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    os.unlink("input")
+    data = text.encode()
+    while data:
+        data = data[os.write(file, data) :]
+    os.lseek(file, 0, os.SEEK_SET)
+    if file != 0:  # a script that closed it leaves its number free
+        os.dup2(file, 0)
+        os.close(file)
+    return open(0, encoding="utf-8", closefd=False)
 
 
 def print_outputs(outputs, seconds):

@@ -45,10 +45,11 @@ def output_tests(check: Check, known: Known, *, target: str) -> str:
     """
     run = {"call": "run_calls", "script": "run_scripts"}[check.driver]
     slow = {int(number): FACTOR * seconds for number, seconds in known.slow.items()}
+    limit = check.input_s or INPUT_S
     return (
         "_driver = {}\n"
         f'__import__("builtins").exec({SOURCE!r}, _driver)\n'
-        f'assert _driver["{run}"]({target}, {json.dumps(check.inputs)!r}, {INPUT_S}, {slow!r}, {check.whole})\n'
+        f'assert _driver["{run}"]({target}, {json.dumps(check.inputs)!r}, {limit}, {slow!r}, {check.whole})\n'
     )
 
 
@@ -89,7 +90,7 @@ class OutputComparison:
     Attributes:
         check: With the inputs.
         expected: For each the right output, encoded.
-        is_right: Takes arguments, found and expected value.
+        is_right: Takes arguments (as an expression where the check has them so), found and expected value.
     """
 
     check: Check
@@ -128,7 +129,7 @@ class OutputComparison:
         try:
             arguments = values.decode(self.check.inputs[number]) if self.check.driver == "call" else []
             return bool(self.is_right(arguments, values.decode(output), values.decode(expected)))
-        except (ValueError, TypeError, LookupError, RecursionError, ArithmeticError):  # e.g. a set of lists
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError):  # a set of lists
             return False
 
 

@@ -148,8 +148,8 @@ def _left_out(scores: Sequence[Score]) -> list[Markup]:
     tasks = {score.benchmark: score.tasks for score in scores}
     return [
         details(
-            f"{benchmark}: {len(left_out):,} of {tasks[benchmark] + len(left_out):,} tasks are not scored, as their reference "
-            "solutions do not pass here",
+            f"{benchmark}: {len(left_out):,} of {tasks[benchmark] + len(left_out):,} tasks are not scored, as their "
+            "reference solutions do not pass here",
             definitions(left_out),
         )
         for benchmark, left_out in found.items()
