@@ -51,6 +51,9 @@ def fetch(source: Source | None, kind: str) -> Path:
         try:
             with urllib.request.urlopen(source.url, timeout=TIMEOUT_S) as answer, open(temporary, "wb") as file:
                 shutil.copyfileobj(answer, file)
+                expected = answer.headers["Content-Length"]
+                if expected is not None and file.tell() != int(expected):
+                    raise OSError(f"only {file.tell():,} of {int(expected):,} bytes came")
             publish(temporary, target)
         except (URLError, OSError) as error:
             raise ValueError(f"benchmark kind {kind}: {source.url} cannot be fetched ({error}); {ELSEWHERE}") from error
