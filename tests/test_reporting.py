@@ -432,7 +432,7 @@ def test_published_rows_stand_beside_measured_ones_and_are_marked(own: Path, tmp
     more = {
         "metrics": {"plus": metric, "base": metric | {"pass@1": 0.5}},
         "source": {"kind": "evalplus", "options": {}, "files": {}},
-        "extra": {"made_up": 12.5},
+        "extra": {"made_up": {"value": 0.125}},
         "left_out": {"Mbpp/999": "plus: its reference solution ends with timeout_cpu ()"},
         "per_task": per_task,
     }

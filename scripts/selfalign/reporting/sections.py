@@ -94,9 +94,10 @@ def _matrix(scores: Sequence[Score]) -> list[Markup]:
             cells.setdefault(column, {})[score.model] = shown
             if (name := published_columns(score).get(metric)) is not None:
                 published[column] = name
-        for metric, value in score.data.get("extra", {}).items():
+        for metric, found in score.data.get("extra", {}).items():
             column = score.benchmark, metric
-            cells.setdefault(column, {})[score.model] = "none" if value is None else f"{value:.1f}"
+            shown = "none" if found["value"] is None else f"{100 * found['value']:.1f}"
+            cells.setdefault(column, {})[score.model] = shown
             if (name := published_columns(score).get(metric)) is not None:
                 published[column] = name
     if len(cells) < 2 and not published:
