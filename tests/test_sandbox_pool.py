@@ -189,6 +189,32 @@ def test_numpy():
     assert found.verdict == "passed", found
 
 
+@pytest.mark.parametrize("core", ["c", "python"])
+def test_packages_find_a_writable_folder_that_programs_do_not_see(environment, core):
+    """matplotlib and joblib write when they are imported."""
+    (environment / "sa_delta.py").write_text(
+        "import os, tempfile\nfolder = tempfile.mkdtemp(prefix='kept-')\nassert os.path.isdir(folder)\n"
+    )
+    code = (
+        "import glob, os, tempfile, sa_delta\nwith tempfile.TemporaryFile() as file:\n    file.write(b'x')\n"
+        "assert not glob.glob('/tmp/kept-*') and not os.path.exists('/tmp/inside')\n"
+        "assert not os.path.exists('mine')\nopen('mine', 'w').close()\n"
+    )
+    programs = [Program(id=name, code=code) for name in ("first", "second")]
+    found = judge(*programs, core=core, packages=["sa_delta"])
+    assert {verdict.verdict for verdict in found.values()} == {"passed"}, found
+
+
+@pytest.mark.parametrize("core", ["c", "python"])
+def test_matplotlib_draws_and_numpy_has_a_fixed_seed(core):
+    code = (
+        "import matplotlib.pyplot as plt, numpy as np\nplt.plot(np.random.rand(3))\nplt.savefig('x.png')\n"
+        "assert plt.get_backend().lower() == 'agg'\nassert np.random.RandomState(0).rand(4)[3] == np.random.rand()\n"
+    )
+    found = judge(Program(id="x", code=code), core=core, packages=["matplotlib.pyplot", "numpy"])["x"]
+    assert found.verdict == "passed", found
+
+
 def test_packages_do_not_bring_ctypes():
     code = "import numpy\nimport ctypes\nassert ctypes.sizeof(ctypes.c_int) == 4\n"
     assert judge(Program(id="x", code=code), packages=["numpy"])["x"].verdict == "exception"

@@ -70,7 +70,10 @@ def drop_root() -> None:
 
 
 def main() -> None:
-    """Read {"bwrap", "binds": [[source, target]], "options": [...], "command": [...]} and run it."""
+    """Read {"bwrap", "first": [...], "binds": [[source, target]], "options": [...], "command": [...]} and run it.
+
+    Options of `first` come before the binds, which may lie below what they mount.
+    """
     job = json.loads(sys.argv[1])
     libc = ctypes.CDLL(None, use_errno=True)
     sources = [job["bwrap"], *(source for source, _ in job["binds"])]
@@ -88,7 +91,7 @@ def main() -> None:
     for source, (_, target) in zip(sources, job["binds"], strict=True):
         binds += ["--ro-bind", source, target]
     os.chdir("/")
-    os.execve(bwrap, [bwrap, *binds, *job["options"], "--", *job["command"]], {})
+    os.execve(bwrap, [bwrap, *job["first"], *binds, *job["options"], "--", *job["command"]], {})
 
 
 if __name__ == "__main__":

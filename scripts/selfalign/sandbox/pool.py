@@ -45,6 +45,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
+    "MPLBACKEND": "agg",  # matplotlib would try every toolkit for windows in turn
 }
 
 
@@ -107,11 +108,12 @@ def build_command(bwrap: str, packages: dict[str, str], core: Path | None) -> li
     for name, value in ENVIRONMENT.items():
         options += ["--setenv", name, value]
     # No /proc: nothing in it is worth its memory files and sysctls.
-    options += ["--dir", "/dev/shm", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]
+    options += ["--dir", "/dev/shm", "--remount-ro", "/", "--chdir", "/tmp"]
     # -s -P -S: no site packages, no working folder on the path; -I would ignore PYTHONHASHSEED.
     loader = "import sys; sys.path.append('/tmp'); from inside.server import serve; sys.path.pop(); serve()"
     command = [executable, "-s", "-P", "-S", "-c", loader]
-    job = {"bwrap": bwrap, "binds": binds, "options": options, "command": command}
+    # Packages want a writable folder when they are imported: matplotlib for its fonts, joblib to look for one.
+    job = {"bwrap": bwrap, "first": ["--tmpfs", "/tmp"], "binds": binds, "options": options, "command": command}
     return [sys.executable, "-I", "-S", launch.__file__, json.dumps(job)]
 
 
