@@ -25,6 +25,7 @@ def completion_instruction(prompt: str, entry_point: str) -> str:
 class HumanEval(Benchmark):
     """The original's tests; evalplus has more."""
 
+    as_main = False
     source = Source(url="https://github.com/openai/human-eval/raw/master/data/HumanEval.jsonl.gz")
 
     def read_tasks(self, fields: dict, benchmark: str) -> list[Task]:

@@ -2,6 +2,17 @@
 
 from selfalign.benchmarks.benchmark import Benchmark
 from selfalign.benchmarks.demo import Demo
+from selfalign.benchmarks.evalplus import EvalPlus
+from selfalign.benchmarks.evoeval import EvoEval
 from selfalign.benchmarks.humaneval import HumanEval
+from selfalign.benchmarks.livecodebench import LiveCodeBench
+from selfalign.benchmarks.mbpp import Mbpp
 
-KINDS: dict[str, Benchmark] = {"demo": Demo(), "humaneval": HumanEval()}
+KINDS: dict[str, Benchmark] = {
+    "demo": Demo(),
+    "evalplus": EvalPlus(),
+    "evoeval": EvoEval(),
+    "humaneval": HumanEval(),
+    "livecodebench": LiveCodeBench(),
+    "mbpp": Mbpp(),
+}

@@ -24,13 +24,14 @@ def prepare_benchmark(kind: str, path: Path | None, options: dict, output: Path,
     if unknown := options.keys() - benchmark.options.keys():
         known = ", ".join(benchmark.options) or "none"
         raise ValueError(f"benchmark {output.stem}: {kind} has no option {', '.join(sorted(unknown))}; it has {known}")
+    options = {**benchmark.options, **options}
     if path is None:
-        path = fetch(benchmark.source, kind)
+        path = fetch(benchmark.published(**options), kind)
     tasks: dict[str, Task] = {}
     for place, fields in benchmark.rows(path):
         where = f"{path}, {place}"
         try:
-            found = benchmark.read_tasks(fields, output.stem, **{**benchmark.options, **options})
+            found = benchmark.read_tasks(fields, output.stem, **options)
             for task in found:
                 tests = "\n".join(check.tests for check in task.checks)
                 ast.parse(f"{task.canonical_solution}\n{tests}")
@@ -40,6 +41,8 @@ def prepare_benchmark(kind: str, path: Path | None, options: dict, output: Path,
             raise ValueError(f"{where}: a field has the wrong type ({error}); is this of the kind {kind}?") from error
         except SyntaxError as error:
             raise ValueError(f"{where}: solution and tests are not valid Python ({error})") from error
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
         for task in found:
             if task.id in tasks:
                 raise ValueError(f"{where}: the task {task.id} is there twice")

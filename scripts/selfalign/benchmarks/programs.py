@@ -74,5 +74,14 @@ def join_code(task: Task, code: str) -> str:
     """Return the code of an answer with what stands before the function in the code that the task gives."""
     if task.prefix:
         code = f"{code_before(task.prefix, task.entry_point)}\n{code}"
-    # Such an import has to be the first statement, and another block or the imports above may have come first.
-    return "".join(dict.fromkeys(FUTURE.findall(code))) + FUTURE.sub("", code)
+    return put_first("", code)
+
+
+def put_first(statement: str, code: str) -> str:
+    """Return code with a statement before it, and before that its future imports, which may stand nowhere else."""
+    return "".join(dict.fromkeys(FUTURE.findall(code))) + statement + FUTURE.sub("", code)
+
+
+def without_main(code: str) -> str:
+    """Return code of which the part under `if __name__ == "__main__"` does not run: as text given to `exec`."""
+    return put_first('__name__ = "builtins"\n', code) if "__main__" in code else code

@@ -16,9 +16,11 @@ class Check:
         name: Unique within its task.
         tests: Code that follows a solution and raises when it is wrong; "" where outputs are compared.
         driver: How inputs are given: "call" calls the entry point, "script" runs the solution with standard input.
-        inputs: For each run the arguments (a list) or the standard input (a text), as `values.encode` gives them.
+        inputs: For each run of "call" the list of arguments, as `values.encode` gives it or as a Python expression (a
+            text), which only the sandbox evaluates; for each run of "script" the standard input.
         expected: For each input the right output, encoded; None where the reference solution has to tell.
         whole: Outputs are compared by a rule of the benchmark's own, so they are never shortened to a digest.
+        input_s: CPU seconds for one input; None is `outputs.INPUT_S`, or more where the reference solution needs it.
         cpu_s: CPU seconds of the whole program; None leaves it to the reference solution and the sandbox's limit.
     """
 
@@ -28,6 +30,7 @@ class Check:
     inputs: list | None = None
     expected: list | None = None
     whole: bool = False
+    input_s: float | None = None
     cpu_s: float | None = None
 
 
