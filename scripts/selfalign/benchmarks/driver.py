@@ -35,7 +35,7 @@ def call_within(seconds, function, *arguments):
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def run_calls(function, inputs, limit_s, slow, whole):
+def run_calls(function, inputs, limit_s, slow, whole, typed):
     """Call a function on each input and print what it returned; return whether all were run.
 
     Args:
@@ -43,6 +43,7 @@ def run_calls(function, inputs, limit_s, slow, whole):
         limit_s: CPU seconds for one input.
         slow: Number of an input to its own limit.
         whole: Print outputs whole.
+        typed: Digests of long outputs tell 1, 1.0 and True apart.
     """
     outputs, seconds = [], []
     kept = sys.stdout
@@ -53,20 +54,20 @@ def run_calls(function, inputs, limit_s, slow, whole):
         value = call_within(slow.get(number, limit_s), function, *arguments)
         seconds.append(time.process_time() - start)
         encoded = encode(value)
-        outputs.append(encoded if whole else shorten(encoded))
+        outputs.append(encoded if whole else shorten(encoded, typed))
         sys.stdout.seek(0)
         sys.stdout.truncate()
     sys.stdout = kept
     return print_outputs(outputs, seconds)
 
 
-def run_scripts(source, inputs, limit_s, slow, whole):
+def run_scripts(source, inputs, limit_s, slow, whole, typed):
     """Run a script once for each standard input and print what it printed; return whether all were run.
 
     Args:
         source: The script.
         inputs: JSON of a list of texts.
-        limit_s, slow, whole: As for `run_calls`.
+        limit_s, slow, whole, typed: As for `run_calls`.
     """
     outputs, seconds = [], []
     compiled = compile(source, "/solution.py", "exec")
@@ -83,9 +84,29 @@ def run_scripts(source, inputs, limit_s, slow, whole):
         call_within(slow.get(number, limit_s), run)
         seconds.append(time.process_time() - start)
         encoded = sys.stdout.buffer.getvalue().decode("utf-8", "replace")
-        outputs.append(encoded if whole else shorten(encoded))
+        outputs.append(encoded if whole else shorten(encoded, typed))
     sys.stdin, sys.stdout = kept
     return print_outputs(outputs, seconds)
+
+
+def time_call(function, arguments, rounds):
+    """Time a function, and a fixed piece of work beside it, and print both; return whether it was done.
+
+    Args:
+        arguments: JSON of the encoded argument list.
+    """
+    seconds, work = [], []
+    for _ in range(rounds):
+        own = decode(json.loads(arguments))
+        start = time.process_time()
+        function(*own)
+        between = time.process_time()
+        total = 0
+        for number in range(200_000):
+            total = (total * 31 + number) % 1_000_003
+        work.append(time.process_time() - between)
+        seconds.append(between - start)
+    return print_json({"seconds": seconds, "work": work})
 
 
 def give_input(text):
@@ -103,9 +124,14 @@ def give_input(text):
 
 
 def print_outputs(outputs, seconds):
-    """Print outputs and CPU seconds as one line of JSON behind the mark; return whether there are any."""
+    """Print outputs and CPU seconds as `print_json` does; return whether there are any."""
+    return print_json({"outputs": outputs, "seconds": [round(value, 4) for value in seconds]})
+
+
+def print_json(value):
+    """Print a value as one line of JSON behind the mark; return True."""
     sys.stdout.flush()
-    data = (MARK + json.dumps({"outputs": outputs, "seconds": [round(value, 4) for value in seconds]}) + "\n").encode()
+    data = (MARK + json.dumps(value) + "\n").encode()
     while data:
         data = data[os.write(1, data) :]
     return True

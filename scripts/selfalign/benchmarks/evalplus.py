@@ -30,7 +30,6 @@ from selfalign.benchmarks.downloads import Source
 from selfalign.benchmarks.humaneval import completion_instruction
 from selfalign.benchmarks.mbpp import STOP as MBPP_STOP
 from selfalign.benchmarks.mbpp import test_instruction
-from selfalign.benchmarks.outputs import Known
 from selfalign.benchmarks.tasks import Check, Task, text
 from selfalign.benchmarks.values import encode
 

@@ -16,6 +16,8 @@ INPUT_S = 1.0  # CPU seconds for one input where the reference solution needs le
 FACTOR = 4.0  # times what the reference solution needs (evalplus 0.3.1)
 TASK_S = 60.0  # CPU seconds for all inputs of a task (evalplus 0.3.1)
 COLLECT_KB = 64 << 10
+# What a value that a solution made up can raise when it is decoded or compared, such as a set of lists
+WRONG = (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError)
 # One module inside the sandbox, where nothing of ours can be imported
 SOURCE = f"{inspect.getsource(values)}\n\n{inspect.getsource(driver)}".replace(
     "from selfalign.benchmarks.values import decode, encode, shorten\n", ""
@@ -49,7 +51,8 @@ def output_tests(check: Check, known: Known, *, target: str) -> str:
     return (
         "_driver = {}\n"
         f'__import__("builtins").exec({SOURCE!r}, _driver)\n'
-        f'assert _driver["{run}"]({target}, {json.dumps(check.inputs)!r}, {limit}, {slow!r}, {check.whole})\n'
+        f'assert _driver["{run}"]({target}, {json.dumps(check.inputs)!r}, {limit}, {slow!r}, '
+        f"{check.whole}, {check.typed})\n"
     )
 
 
@@ -112,32 +115,31 @@ class OutputComparison:
         if len(outputs) != len(self.expected):
             return f"{len(outputs)} outputs for {len(self.expected)} inputs"
         for number, (output, expected) in enumerate(zip(outputs, self.expected, strict=True)):
-            if not self._agree(number, output, expected):
+            try:
+                right = self._agree(number, output, expected)
+            except WRONG:
+                right = False
+            if not right:
                 return f"input {number}: {show(output)} is not {show(expected)}"
         return ""
 
     def _agree(self, number: int, output: object, expected: object) -> bool:
-        if output == expected and not self.check.whole:
+        typed = self.check.typed
+        if output == expected and not self.check.whole and (not typed or json.dumps(output) == json.dumps(expected)):
             return True
         if isinstance(expected, dict) and "h" in expected and not (isinstance(output, dict) and "h" in output):
-            try:
-                return {"h": values.digest(output)} == expected
-            except (ValueError, TypeError, RecursionError):
-                return False
+            return {"h": values.digest(output, typed)} == expected
         if isinstance(output, dict) and "h" in output:  # without floats, as what is expected may be in other words
-            return output == expected or output == {"h": values.digest(expected)}
-        try:
-            arguments = values.decode(self.check.inputs[number]) if self.check.driver == "call" else []
-            return bool(self.is_right(arguments, values.decode(output), values.decode(expected)))
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError):  # a set of lists
-            return False
+            return output == expected or output == {"h": values.digest(expected, typed)}
+        arguments = values.decode(self.check.inputs[number]) if self.check.driver == "call" else []
+        return bool(self.is_right(arguments, values.decode(output), values.decode(expected)))
 
 
 def show(encoded: object) -> str:
     """Return a short text of an encoded value."""
     try:
         shown = repr(values.decode(encoded))
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except WRONG:
         shown = "what is no value"
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 

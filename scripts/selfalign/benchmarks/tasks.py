@@ -20,6 +20,7 @@ class Check:
             text), which only the sandbox evaluates; for each run of "script" the standard input.
         expected: For each input the right output, encoded; None where the reference solution has to tell.
         whole: Outputs are compared by a rule of the benchmark's own, so they are never shortened to a digest.
+        typed: Types count: 1, 1.0 and True are three values, in digests too.
         input_s: CPU seconds for one input; None is `outputs.INPUT_S`, or more where the reference solution needs it.
         cpu_s: CPU seconds of the whole program; None leaves it to the reference solution and the sandbox's limit.
     """
@@ -30,6 +31,7 @@ class Check:
     inputs: list | None = None
     expected: list | None = None
     whole: bool = False
+    typed: bool = False
     input_s: float | None = None
     cpu_s: float | None = None
 

@@ -119,30 +119,34 @@ def holds_float(encoded):
     return False
 
 
-def canonical(encoded):
-    """Return an encoded value such that equal values without fractions are the same: 1, 1.0 and True are 1."""
+def canonical(encoded, typed=False):
+    """Return an encoded value such that equal values without fractions are the same.
+
+    Args:
+        typed: 1, 1.0 and True are three; otherwise they are one.
+    """
     if isinstance(encoded, bool):
-        return int(encoded)
+        return encoded if typed else int(encoded)
     if isinstance(encoded, float) and encoded.is_integer() and abs(encoded) < EXACT:
-        return int(encoded)
+        return encoded if typed else int(encoded)
     if isinstance(encoded, list):
-        return [canonical(item) for item in encoded]
+        return [canonical(item, typed) for item in encoded]
     if isinstance(encoded, dict):
         ((kind, item),) = encoded.items()
         if kind in ("s", "d"):
-            return {kind: sorted((canonical(part) for part in item), key=json.dumps)}
+            return {kind: sorted((canonical(part, typed) for part in item), key=json.dumps)}
         if kind == "t":
-            return {kind: canonical(item)}
+            return {kind: canonical(item, typed)}
     return encoded
 
 
-def digest(encoded):
+def digest(encoded, typed=False):
     """Return the digest of an encoded value."""
-    return hashlib.sha256(json.dumps(canonical(encoded)).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(canonical(encoded, typed)).encode()).hexdigest()
 
 
-def shorten(encoded):
+def shorten(encoded, typed=False):
     """Return an encoded value, or its digest where it is long and has no float, which a tolerance may be for."""
     if isinstance(encoded, str | list | dict) and len(json.dumps(encoded)) > SHORT and not holds_float(encoded):
-        return {"h": digest(encoded)}
+        return {"h": digest(encoded, typed)}
     return encoded
