@@ -102,8 +102,12 @@ class Benchmark:
         """Return what is called on inputs, as an expression."""
         return task.entry_point
 
-    def is_right(self, task: Task, arguments: list, found: object, expected: object) -> bool:
-        """Return whether an output is right; called only for outputs that are not the same as expected."""
+    def is_right(self, task: Task, arguments: list, found: object, expected: object, before: Sequence) -> bool:
+        """Return whether an output is right; called only for outputs that are not the same as expected.
+
+        Args:
+            before: The right outputs of the inputs before, encoded.
+        """
         return found == expected
 
     def measure_program(self, task: Task, code: str) -> tuple[str, str]:

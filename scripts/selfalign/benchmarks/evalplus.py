@@ -12,8 +12,7 @@ right on both. What is right and how long it may take are the rules of EvalPlus 
 - HumanEval/32 (find_zero) never passes there; here it does when the polynomial is near enough to zero (their rule,
   without the slip that counts its inputs as not run).
 - numpy's numbers come back as plain ones, so that one within the tolerance is right; there its type makes it wrong.
-- The tolerance of 1e-6 holds for the inputs whose right output is made of floats. There it goes on to hold for the
-  inputs after the first of these, where it can let integers pass that differ by less than a ten-millionth.
+- A list of more than a thousand characters without floats is right only when it is equal.
 - An answer in words is not cut down to the functions that are needed (`evalplus.sanitize`): the code in it is run as
   it stands, and for HumanEval+ behind the imports and helpers that the task gives.
 - A model is asked in our words. It sees what theirs sees; but the first words of its answer are not given.
@@ -21,6 +20,7 @@ right on both. What is right and how long it may take are the rules of EvalPlus 
 
 import math
 import re
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy
@@ -31,7 +31,7 @@ from selfalign.benchmarks.humaneval import completion_instruction
 from selfalign.benchmarks.mbpp import STOP as MBPP_STOP
 from selfalign.benchmarks.mbpp import test_instruction
 from selfalign.benchmarks.tasks import Check, Task, text
-from selfalign.benchmarks.values import encode
+from selfalign.benchmarks.values import decode, encode
 
 RELEASES = "https://github.com/evalplus"
 SOURCES = {
@@ -63,6 +63,7 @@ class EvalPlus(Benchmark):
     """
 
     options: ClassVar = {"dataset": None}
+    sandbox: ClassVar = {"memory_mb": 4096}  # what evalplus allows
     packages = ("numpy",)  # a requirement of evalplus, so solutions may import it there
     as_main = False
 
@@ -118,7 +119,7 @@ class EvalPlus(Benchmark):
             return f"(lambda *arguments: __import__('builtins').set({task.entry_point}(*arguments)))"
         return task.entry_point
 
-    def is_right(self, task: Task, arguments: list, found: object, expected: object) -> bool:
+    def is_right(self, task: Task, arguments: list, found: object, expected: object, before: Sequence) -> bool:
         """Apply the rules of EvalPlus 0.3.1 to one output."""
         atol = task.data["atol"]
         if task.id == "HumanEval/32":
@@ -128,8 +129,8 @@ class EvalPlus(Benchmark):
             return right
         if found == expected:
             return True
-        if atol == 0 and is_floats(expected):
-            atol = FLOAT_ATOL
+        if atol == 0 and (is_floats(expected) or any(is_floats(decode(value)) for value in before)):
+            atol = FLOAT_ATOL  # once there, it stays for the inputs that follow
         if atol == 0 or type(found) is not type(expected):
             return False
         if isinstance(expected, list | tuple) and len(found) != len(expected):

@@ -11,7 +11,7 @@ within 1e-6 + 1e-5 of their size, and six problems have several right outputs. B
 - A limit is CPU seconds where theirs is wall seconds: 1 s for an input, or four times what the reference needs.
 - Numbers and lists of floats are compared one by one. There numpy stretches the shorter one, so that an empty list is
   as right as a list of any one float.
-- numpy's numbers come back as plain ones.
+- numpy's numbers come back as plain ones, and its arrays are never right.
 - creative/30 looks at the start of a path where the authors look at another place by a slip of an index.
 - A model is asked in our words, with the same code to complete; an answer in words is run behind the imports and
   helpers that the task gives.
@@ -21,7 +21,7 @@ import ast
 import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -87,7 +87,7 @@ class EvoEval(Benchmark):
         )
         return [task]
 
-    def is_right(self, task: Task, arguments: str, found: object, expected: object) -> bool:
+    def is_right(self, task: Task, arguments: str, found: object, expected: object, before: Sequence) -> bool:
         """Apply EvoEval's rules to one output."""
         rule = RULES.get((task.data["subset"], task.id))
         return rule(ast.literal_eval(arguments), found, expected) if rule else is_same(found, expected)

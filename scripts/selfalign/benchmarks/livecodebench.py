@@ -132,7 +132,7 @@ class LiveCodeBench(Benchmark):
         target = f"Solution().{task.entry_point}" if "class Solution" in code else task.entry_point
         return code, output_tests(check, known, target=target)
 
-    def is_right(self, task: Task, arguments: Sequence, found: object, expected: object) -> bool:
+    def is_right(self, task: Task, arguments: Sequence, found: object, expected: object, before: Sequence) -> bool:
         """Compare as the authors do."""
         if not task.entry_point:
             return isinstance(found, str) and same_text(found, expected)

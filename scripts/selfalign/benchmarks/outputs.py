@@ -93,12 +93,13 @@ class OutputComparison:
     Attributes:
         check: With the inputs.
         expected: For each the right output, encoded.
-        is_right: Takes arguments (as an expression where the check has them so), found and expected value.
+        is_right: Takes arguments (as an expression where the check has them so), found and expected value, and the
+            outputs expected before it, encoded.
     """
 
     check: Check
     expected: list
-    is_right: Callable[[list, object, object], bool]
+    is_right: Callable[[list, object, object, list], bool]
     collect_kb: int = COLLECT_KB
 
     @property
@@ -132,7 +133,8 @@ class OutputComparison:
         if isinstance(output, dict) and "h" in output:  # without floats, as what is expected may be in other words
             return output == expected or output == {"h": values.digest(expected, typed)}
         arguments = values.decode(self.check.inputs[number]) if self.check.driver == "call" else []
-        return bool(self.is_right(arguments, values.decode(output), values.decode(expected)))
+        before = self.expected[:number]
+        return bool(self.is_right(arguments, values.decode(output), values.decode(expected), before))
 
 
 def show(encoded: object) -> str:

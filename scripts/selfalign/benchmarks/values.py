@@ -11,7 +11,8 @@ import math
 
 EXACT = 1 << 53  # integers from here on are told from floats by nobody but Python
 PLAIN = {"range", "deque", "Decimal", "Fraction", "datetime", "date", "time", "timedelta"}  # repr tells them apart
-SHORT = 1024  # characters of a value that is sent whole
+SHORT = 1 << 10  # characters of a value that is sent whole
+LONG = 1 << 16  # of one with floats, none of which has a fraction
 
 
 class Other:
@@ -65,7 +66,7 @@ def encode(value):
         return {"c": [encode(value.real), encode(value.imag)]}
     if isinstance(value, bytes | bytearray):
         return {"b": value.hex()}
-    if kind.__module__ == "numpy" and hasattr(value, "tolist"):
+    if kind.__module__ == "numpy" and getattr(value, "ndim", 1) == 0:  # arrays compare element by element: no equals
         return encode(value.tolist())
     return {"o": [kind.__name__, repr(value) if kind.__name__ in PLAIN else None]}
 
@@ -103,12 +104,12 @@ def decode(value):
     raise ValueError(f"unknown kind of value {kind!r}")
 
 
-def holds_float(encoded):
-    """Return whether an encoded value has a float in it."""
+def holds_float(encoded, fraction=False):
+    """Return whether an encoded value has a float in it, or one with a fraction."""
     waiting = [encoded]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, float):
+        if isinstance(value, float) and not (fraction and value.is_integer()):
             return True
         if isinstance(value, dict):
             if "r" in value or "c" in value:
@@ -147,6 +148,7 @@ def digest(encoded, typed=False):
 
 def shorten(encoded, typed=False):
     """Return an encoded value, or its digest where it is long and has no float, which a tolerance may be for."""
-    if isinstance(encoded, str | list | dict) and len(json.dumps(encoded)) > SHORT and not holds_float(encoded):
+    size = len(json.dumps(encoded)) if isinstance(encoded, str | list | dict) else 0
+    if size > SHORT and not holds_float(encoded, fraction=size > LONG):
         return {"h": digest(encoded, typed)}
     return encoded
