@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Set up what a run needs: bubblewrap, and a Python environment from a lock. Does nothing when all is in place.
 # Usage: envs/install.sh [NAME [FOLDER]]   NAME: a lock of this folder (core); FOLDER: the environment (.venv)
+# PYTHON names the interpreter (python3).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=${1:-core} folder=${2:-.venv} python=${PYTHON:-python3}
@@ -22,11 +23,15 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     echo "error: needs Python 3.11 or newer, found $("$python" --version); set PYTHON=/path/to/python3.11" >&2
     exit 1
 fi
+if [[ $name == ds1000 ]] && ! "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then
+    echo "error: pandas 1.5.3 of envs/ds1000.lock needs Python 3.11, found $("$python" --version); set PYTHON=/path/to/python3.11" >&2
+    exit 1
+fi
 
 # Installed once for each lock, interpreter and place: a moved environment has wrong paths inside.
 key="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)') $PWD $(sha256sum <"envs/$name.lock")"
 build_core() { # of the sandbox; quick when it is there
-    if [[ $name == core ]]; then "$folder/bin/python" -I scripts/selfalign/sandbox/build.py >/dev/null; fi
+    if [[ $name != vllm* ]]; then "$folder/bin/python" -I scripts/selfalign/sandbox/build.py >/dev/null; fi
 }
 if [[ -f $folder/installed && "$(<"$folder/installed")" == "$key" ]]; then
     build_core

@@ -26,16 +26,17 @@ except ValueError as error:
 # Rules run `python` and `$SCRIPTS/{rule}.py`. Here, not in the rules, stands where both are, so that moving the
 # repository reruns nothing. With conda or containers (--sdm) the environment of the rule provides python.
 if workflow.deployment_settings and workflow.deployment_settings.deployment_method:
-    PATHS = {"core": "", "vllm": ""}
+    PATHS = {"core": "", "vllm": "", "ds1000": ""}
 else:
     PATHS = {
         "core": f"{Path(sys.executable).parent}:",
         "vllm": f"{os.environ.get('SELFALIGN_VLLM_ENV', Path(workflow.basedir, '.venv-vllm'))}/bin:",
+        "ds1000": f"{os.environ.get('SELFALIGN_DS1000_ENV', Path(workflow.basedir, '.venv-ds1000'))}/bin:",
     }
 shell.prefix(
     f"set -euo pipefail; export SCRIPTS={str(Path(workflow.basedir, 'scripts'))!r} ROOT={workflow.basedir!r} "
     f"HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1; "
-    f"core='{PATHS['core']}'; vllm='{PATHS['vllm']}'; export PATH=\"$core$PATH\"; "
+    f"core='{PATHS['core']}'; vllm='{PATHS['vllm']}'; ds1000='{PATHS['ds1000']}'; export PATH=\"$core$PATH\"; "
 )
 
 
@@ -210,6 +211,24 @@ def benchmark_measurements(wildcards):
 def benchmark_sandbox(wildcards):
     """Return the sandbox's settings for a benchmark as JSON."""
     return json.dumps(config["sandbox"] | config["benchmarks"][wildcards.benchmark]["sandbox"])
+
+
+def benchmark_environment(wildcards):
+    """Return the name of the environment in which a benchmark's programs run."""
+    benchmark = config["benchmarks"][wildcards.benchmark]
+    name = benchmark["environment"] or KINDS[benchmark["kind"]].environment
+    folder = PATHS[name].removesuffix(":")
+    if folder and not workflow.dryrun and not Path(folder, "python").exists():
+        sys.exit(
+            f"error: benchmarks.{wildcards.benchmark}: {folder} is not there, the environment of its programs; make it "
+            f"with envs/install.sh {name} .venv-{name}, or take the benchmark out of evaluate"
+        )
+    return name
+
+
+def benchmark_conda(wildcards):
+    """Return the file of the environment in which a benchmark's programs run."""
+    return f"../envs/{benchmark_environment(wildcards)}.yaml"
 
 
 def reported_artifacts(wildcards):

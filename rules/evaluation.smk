@@ -39,14 +39,15 @@ rule run_references:
     benchmark:
         "results/logs/run_references/{benchmark}.benchmark.tsv"
     conda:
-        "../envs/core.yaml"
+        benchmark_conda
     threads: 1
     params:
         code=code("run_references"),
         sandbox=benchmark_sandbox,
+        env=benchmark_environment,
     shell:
-        "python $SCRIPTS/run_references.py --benchmark {input.benchmark:q} --sandbox {params.sandbox:q} "
-        "--workers {threads} --label references/{wildcards.benchmark} "
+        "PATH=${params.env}$PATH python $SCRIPTS/run_references.py --benchmark {input.benchmark:q} "
+        "--sandbox {params.sandbox:q} --workers {threads} --label references/{wildcards.benchmark} "
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 
 
@@ -96,14 +97,15 @@ rule verify_completions:
     benchmark:
         "results/logs/verify_completions/{model}/{benchmark}.benchmark.tsv"
     conda:
-        "../envs/core.yaml"
+        benchmark_conda
     threads: 1
     params:
         code=code("verify_completions"),
         sandbox=benchmark_sandbox,
+        env=benchmark_environment,
     shell:
-        "python $SCRIPTS/verify_completions.py --benchmark {input.benchmark:q} --references {input.references:q} "
-        "--completions {input.completions:q} --sandbox {params.sandbox:q} --workers {threads} "
+        "PATH=${params.env}$PATH python $SCRIPTS/verify_completions.py --benchmark {input.benchmark:q} "
+        "--references {input.references:q} --completions {input.completions:q} --sandbox {params.sandbox:q} --workers {threads} "
         "--label verdicts/{wildcards.model}/{wildcards.benchmark} "
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 

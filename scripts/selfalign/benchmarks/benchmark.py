@@ -28,6 +28,8 @@ class Benchmark:
         source: Where `prepare_benchmark` gets the file when the config names none; None where it is to be named.
         options: What the config may set under `options`, with the defaults.
         packages: Import names that solutions and tests may use beyond the standard library.
+        sandbox: The least that its programs need of the sandbox's limits.
+        environment: Of envs/, whose packages its programs use.
         as_main: Whether a solution runs what stands under `if __name__ == "__main__"`; not where the authors give its
             text to `exec`.
         measures: Passing answers are run once more, to measure something: `measure_program`, `read_measurement` and
@@ -38,6 +40,8 @@ class Benchmark:
     source: Source | None = None
     options: ClassVar[Mapping[str, object]] = {}
     packages: tuple[str, ...] = ()
+    sandbox: ClassVar[Mapping[str, float]] = {}
+    environment: str = "core"
     as_main: bool = True
     measures: bool = False
     measure_s: float = 60.0

@@ -2,6 +2,7 @@
 
 from selfalign.benchmarks.benchmark import Benchmark
 from selfalign.benchmarks.demo import Demo
+from selfalign.benchmarks.ds1000 import DS1000
 from selfalign.benchmarks.evalplus import EvalPlus
 from selfalign.benchmarks.evoeval import EvoEval
 from selfalign.benchmarks.humaneval import HumanEval
@@ -10,6 +11,7 @@ from selfalign.benchmarks.mbpp import Mbpp
 
 KINDS: dict[str, Benchmark] = {
     "demo": Demo(),
+    "ds1000": DS1000(),
     "evalplus": EvalPlus(),
     "evoeval": EvoEval(),
     "humaneval": HumanEval(),

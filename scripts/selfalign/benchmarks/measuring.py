@@ -6,7 +6,7 @@ from pathlib import Path
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.benchmarks.outputs import OutputCollection
 from selfalign.benchmarks.programs import Answer
-from selfalign.benchmarks.references import program_id, with_packages
+from selfalign.benchmarks.references import fit_sandbox, program_id
 from selfalign.benchmarks.tasks import read_tasks
 from selfalign.records.files import SideFile, digest, file_digest, read_jsonl, write_json, write_jsonl
 from selfalign.records.progress import Progress
@@ -59,7 +59,7 @@ def measure_completions(
         and all(found.get(program_id(answer.id, check.name)) == PASSED for check in tasks[answer.task].checks)
     ]
     names = {answer.id: digest(answer.task, answer.code)[:16] for answer in answers}
-    sandbox = with_packages(sandbox, list(tasks.values()))
+    sandbox = fit_sandbox(sandbox, list(tasks.values()))
     files = [file_digest(path) for path in (benchmark, completions, verdicts)]
     side = SideFile(output, digest("measurements", files, asdict(sandbox)))
     measured = {row["id"]: row for row in side.rows}

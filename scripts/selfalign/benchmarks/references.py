@@ -38,20 +38,30 @@ class Reference(Row):
 
 
 def run_references(
-    *, benchmark: Path, sandbox: SandboxSettings, workers: int, label: str, output: Path, stats: Path
+    *,
+    benchmark: Path,
+    sandbox: SandboxSettings,
+    workers: int,
+    label: str,
+    output: Path,
+    stats: Path,
+    core: str | None = None,
 ) -> None:
     """Write one reference row per task, in the order of the tasks.
+
+    Args:
+        core: As for `Sandbox`.
 
     Raises:
         ValueError: no reference solution passes.
     """
     tasks = read_tasks(benchmark)
-    sandbox = with_packages(sandbox, tasks)
+    sandbox = fit_sandbox(sandbox, tasks)
     printed: dict[str, str] = {}
     programs = list(reference_programs(tasks, printed, sandbox))
     progress = Progress(label, len(programs), unit="programs")
     verdicts: dict[str, Verdict] = {}
-    for verdict in Sandbox(sandbox, workers).run(programs):
+    for verdict in Sandbox(sandbox, workers, core).run(programs):
         verdicts[verdict.id] = verdict
         progress.add()
     references = [_reference(task, verdicts, printed) for task in tasks]
@@ -76,11 +86,17 @@ def run_references(
     )
 
 
-def with_packages(sandbox: SandboxSettings, tasks: Sequence[Task]) -> SandboxSettings:
-    """Return the settings with those packages of the benchmark that are installed; tasks that need others fail."""
-    wanted = dict.fromkeys(name for task in tasks for name in KINDS[task.kind].packages)
+def fit_sandbox(sandbox: SandboxSettings, tasks: Sequence[Task]) -> SandboxSettings:
+    """Return the settings with the limits that the benchmark needs at least, and those of its packages that are
+    installed; tasks that need others fail."""
+    kinds = [KINDS[name] for name in dict.fromkeys(task.kind for task in tasks)]
+    limits: dict[str, float] = {}
+    for kind in kinds:
+        for name, least in kind.sandbox.items():
+            limits[name] = max(least, limits.get(name, getattr(sandbox, name)))
+    wanted = dict.fromkeys(name for kind in kinds for name in kind.packages)
     found = [name for name in wanted if name not in sandbox.packages and find_spec(name.partition(".")[0])]
-    return replace(sandbox, packages=[*sandbox.packages, *found])
+    return replace(sandbox, **limits, packages=[*sandbox.packages, *found])
 
 
 def reference_programs(tasks: list[Task], printed: dict[str, str], sandbox: SandboxSettings) -> list[Program]:

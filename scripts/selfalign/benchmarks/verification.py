@@ -6,7 +6,7 @@ from pathlib import Path
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.benchmarks.outputs import OutputComparison, cpu_limit
 from selfalign.benchmarks.programs import Answer
-from selfalign.benchmarks.references import Reference, program_id, read_references, with_packages
+from selfalign.benchmarks.references import Reference, fit_sandbox, program_id, read_references
 from selfalign.benchmarks.tasks import Check, Task, read_tasks
 from selfalign.records.files import digest, read_jsonl
 from selfalign.records.rows import load_rows
@@ -32,7 +32,7 @@ def verify_completions(
     key = digest(source_key(benchmark), source_key(references), source_key(completions))
     tasks = {task.id: task for task in read_tasks(benchmark)}
     known = read_references(references)
-    sandbox = with_packages(sandbox, list(tasks.values()))
+    sandbox = fit_sandbox(sandbox, list(tasks.values()))
     programs = []
     for number, answer in enumerate(load_rows(Answer, read_jsonl(completions), str(completions)), 1):
         if answer.task not in tasks or answer.task not in known:
