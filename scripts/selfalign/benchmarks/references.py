@@ -61,7 +61,9 @@ def run_references(
     programs = list(reference_programs(tasks, printed, sandbox))
     progress = Progress(label, len(programs), unit="programs")
     verdicts: dict[str, Verdict] = {}
-    for verdict in Sandbox(sandbox, workers, core).run(programs):
+    opened = Sandbox(sandbox, workers, core)
+    # One kind of worker after the other, so that workers are not replaced all the time.
+    for verdict in opened.run(sorted(programs, key=opened.find_kind)):
         verdicts[verdict.id] = verdict
         progress.add()
     references = [_reference(task, verdicts, printed) for task in tasks]
