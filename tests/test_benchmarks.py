@@ -255,7 +255,7 @@ def demo_task() -> Task:
 
 
 def wording(task: Task) -> Wording:
-    return KINDS[task.kind].wording(task, [])
+    return KINDS[task.kind].wording(task, [], completes_prompt=False)
 
 
 def build_program(task: Task, text: str, *, completes_prompt: bool) -> tuple[str, str | None]:

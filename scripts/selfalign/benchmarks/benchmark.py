@@ -72,11 +72,12 @@ class Benchmark:
         """
         raise NotImplementedError
 
-    def wording(self, task: Task, texts: Sequence[str]) -> Wording | None:
+    def wording(self, task: Task, texts: Sequence[str], *, completes_prompt: bool) -> Wording | None:
         """Return the next question for a task, None when all were asked.
 
         Args:
             texts: What the model has answered so far.
+            completes_prompt: As for `build_code`.
         """
         return None if texts else Wording(instruction=task.instruction, prompt=task.prompt, prefix=task.prefix)
 

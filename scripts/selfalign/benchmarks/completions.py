@@ -75,7 +75,8 @@ def complete_benchmark(
         requests, samples = [], {}
         for task_id, k in waiting:
             task = tasks[task_id]
-            wording = KINDS[task.kind].wording(task, [one.text for one in answers[task_id, k]])
+            texts = [one.text for one in answers[task_id, k]]
+            wording = KINDS[task.kind].wording(task, texts, completes_prompt=way == "completion")
             if wording is None:
                 continue
             name = task_id if number == 0 else f"{answer_id(task_id, k)}-q{number}"

@@ -1,6 +1,8 @@
 """All kinds of benchmarks, by the name that the config gives them."""
 
 from selfalign.benchmarks.benchmark import Benchmark
+from selfalign.benchmarks.canitedit import CanItEdit
+from selfalign.benchmarks.classeval import ClassEval
 from selfalign.benchmarks.demo import Demo
 from selfalign.benchmarks.ds1000 import DS1000
 from selfalign.benchmarks.evalplus import EvalPlus
@@ -10,6 +12,8 @@ from selfalign.benchmarks.livecodebench import LiveCodeBench
 from selfalign.benchmarks.mbpp import Mbpp
 
 KINDS: dict[str, Benchmark] = {
+    "canitedit": CanItEdit(),
+    "classeval": ClassEval(),
     "demo": Demo(),
     "ds1000": DS1000(),
     "evalplus": EvalPlus(),
