@@ -1,6 +1,7 @@
 """The config: every default documented, every mistake one clear line."""
 
 import copy
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -86,6 +87,12 @@ def test_numbers_that_come_as_text(config):
     config["models"]["aligned"]["train"] = {"learning_rate": "1e-4", "epochs": "2"}
     train = load_configuration(config, ROOT)["models"]["aligned"]["train"]
     assert (train["learning_rate"], train["epochs"]) == (1e-4, 2)
+
+
+def test_dates_without_quotes_are_texts(config):
+    config["benchmarks"]["contests"] = yaml.safe_load("{kind: livecodebench, options: {start_date: 2023-09-01}}")
+    options = load_configuration(config, ROOT)["benchmarks"]["contests"]["options"]
+    assert json.dumps(options) == '{"start_date": "2023-09-01"}'
 
 
 def test_scores_are_made_once():

@@ -3,6 +3,7 @@
 import copy
 import difflib
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import jsonschema
@@ -175,6 +176,15 @@ def _cycles(config: dict) -> Iterator[str]:
             yield from visit((table, name), ())
 
 
+def _plain(value: object) -> object:
+    """Return a value of YAML with its dates as texts, as JSON needs them: 2023-09-01 is a date without quotes."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, date) else value
+
+
 def load_configuration(config: dict, root: str | Path) -> dict:
     """Return the config with all defaults filled in.
 
@@ -186,7 +196,7 @@ def load_configuration(config: dict, root: str | Path) -> dict:
         ValueError: the config is wrong; lists every error with the path of its key.
     """
     root = Path(root)
-    config = copy.deepcopy(config)
+    config = _plain(copy.deepcopy(config))
     for model in config.get("models", {}).values() if isinstance(config.get("models"), dict) else ():
         if isinstance(model, dict) and "base" in model:
             model.setdefault("train", {})
