@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -10,14 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from test_sandbox import CORES
 from test_sandbox_commands import SCRIPTS, descendants, still_running
 
 from selfalign.records.rows import Verdict
 from selfalign.sandbox import Program, Sandbox, SandboxSettings, pool, verify
-from selfalign.sandbox.build import core_file
 from selfalign.sandbox.settings import COLLECT_LIMIT_KB
 
-CORES = ["python", pytest.param("c", marks=pytest.mark.skipif(core_file() is None, reason="the C core is not built"))]
 KB = 64
 DONE = "done = True\nassert done is True\n"
 STDOUT = "import sys\nout = sys.stdout.buffer\n"
@@ -168,8 +168,8 @@ def test_not_compared(collected, name):
     assert seen == []
 
 
-def judge(*programs: Program, core: str | None = None, **settings) -> dict[str, Verdict]:
-    return {verdict.id: verdict for verdict in Sandbox(SandboxSettings(**settings), core=core).run(programs)}
+def judge(*programs: Program, core: str | None = None, workers: int = 1, **settings) -> dict[str, Verdict]:
+    return {verdict.id: verdict for verdict in Sandbox(SandboxSettings(**settings), workers, core).run(programs)}
 
 
 def test_wrong_output(core):
@@ -236,6 +236,7 @@ def test_the_room_is_not_the_program_s(core):
         "    found += [value for value in frame.f_locals.values() if type(value) is memoryview]\n"
         "    frame = frame.f_back\n"
         "print('first', flush=True)\nprint({bytes(view[:9]) for view in found})\n"
+        "import time; time.sleep(0.2)  # let the server read what is there\n"
         "for view in found: view[:9] = b'forged   '\n"
     )
     first, second = Expect(f"first\n{ {bytes(9)} }\n"), Expect("1\n")
@@ -248,7 +249,7 @@ def test_the_room_is_not_the_program_s(core):
 
 def test_the_room_takes_no_memory_of_the_program(core):
     """A program has the same memory with it, to compile and to run."""
-    code = "x = bytearray({} << 20)\n"
+    code = "x = bytearray({} << 20)\n" + "y = [1, x]\n" * 5000  # to compile it takes memory, too
     limits = {"fits": (80, "passed"), "does not": (120, "memory")}
     programs = [
         Program(id=f"{name}, {kb} KiB", code=code.format(mb), tests=DONE, compare=Expect(collect_kb=kb) if kb else None)
@@ -261,6 +262,32 @@ def test_the_room_takes_no_memory_of_the_program(core):
     }
 
 
+@pytest.mark.parametrize(("collect_kb", "verdict"), [(40, "passed"), (39, "output_limit")])
+def test_what_is_left_at_the_end(core, collect_kb, verdict):
+    """A server that was slow finds the program dead and ten packets in the pipe, which it can only read one by one."""
+    code = (
+        "import fcntl, os, time\ntime.sleep(0.5)\nfcntl.fcntl(1, fcntl.F_SETFL, os.O_DIRECT)\n"
+        "for _ in range(10): os.write(1, b'z' * 4096)\n"
+    )
+    compare = Expect("z" * 40960, collect_kb=collect_kb)
+    program = Program(id="x", code=code, tests=DONE, compare=compare)
+    worker = pool.Worker(pool.find_bwrap(), SandboxSettings(), core=pool.find_core(core))
+    try:
+        below = descendants(worker.process.pid)
+        worker.submit(program, alone=False)
+        while not (started := descendants(worker.process.pid) - below):
+            time.sleep(0.01)
+        os.kill(max(below), signal.SIGSTOP)
+        [pid] = started
+        while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            time.sleep(0.01)
+        os.kill(max(below), signal.SIGCONT)
+        found = pool.make_verdict(program, worker.finish())
+    finally:
+        worker.close()
+    assert (found.verdict, len(compare.seen)) == (verdict, int(verdict == "passed"))
+
+
 # --- CPU time of its own ----------------------------------------------------------------------------------------
 
 COMPUTES = "import time\nwhile time.process_time() < 1.5: pass\n"
@@ -268,21 +295,22 @@ SLEEPS = "import time\ntime.sleep(1)\n"
 LIMIT = "import resource\nassert resource.getrlimit(resource.RLIMIT_CPU) == ({0}, {0})\n"
 
 
-@pytest.mark.parametrize(
-    ("verdict", "code", "cpu_s"),
-    [
-        ("passed", COMPUTES, 4),
-        ("timeout_cpu", COMPUTES, None),
-        ("timeout_cpu", COMPUTES, 0.1),
-        ("passed", SLEEPS, 4),
-        ("timeout_wall", SLEEPS, 0.1),
-        ("passed", LIMIT.format(9), 4),
-        ("passed", LIMIT.format(2), None),
-    ],
-)
-def test_own_cpu_time(core, verdict, code, cpu_s):
-    program = Program(id="x", code=code, tests=DONE, cpu_s=cpu_s)
-    assert judge(program, core=core, cpu_s=0.5)["x"].verdict == verdict
+# name: (verdict, code, its CPU seconds). The others have half a second.
+OWN_TIME = {
+    "computes": ("passed", COMPUTES, 4),
+    "computes, as others": ("timeout_cpu", COMPUTES, None),
+    "computes, less": ("timeout_cpu", COMPUTES, 0.1),
+    "sleeps": ("passed", SLEEPS, 4),
+    "sleeps, less": ("timeout_wall", SLEEPS, 0.1),
+    "limit": ("passed", LIMIT.format(9), 4),
+    "limit, as others": ("passed", LIMIT.format(2), None),
+}
+
+
+def test_own_cpu_time(core):
+    programs = [Program(id=name, code=code, tests=DONE, cpu_s=cpu_s) for name, (_, code, cpu_s) in OWN_TIME.items()]
+    found = judge(*programs, core=core, workers=2, cpu_s=0.5)
+    assert {name: row.verdict for name, row in found.items()} == {name: case[0] for name, case in OWN_TIME.items()}
 
 
 def test_time_to_compile_and_to_answer(core):
@@ -448,13 +476,29 @@ PASS = {"verdict": "passed", "detail": "", "starved": False, "assertions": 1, "c
 )
 def test_a_worker_that_says_too_much_is_our_trouble(monkeypatch, said, message):
     """What a worker claims takes no memory of the supervisor's beyond the limit that was asked for."""
+    answer = ask_liar(monkeypatch, said)
+    assert answer["verdict"] == "sandbox_error"
+    assert message in answer["detail"]
+
+
+def test_a_supervisor_that_was_held_up_takes_its_time(monkeypatch):
+    """An answer that was there in time is read to its end, also after a comparison that took longer than the worker."""
+    half = "os.write(1, b'x' * 30000)"
+    said = f"send({PASS | {'printed': 60000}})\n{half}\nimport time\ntime.sleep(0.5)\n{half}"
+    answer = ask_liar(monkeypatch, said, late=True)
+    assert (answer["verdict"], answer.get("printed")) == ("passed", b"x" * 60000)
+
+
+def ask_liar(monkeypatch, said: str, *, late: bool = False) -> dict:
+    """Let a worker that runs nothing answer one program with what it is told to; `late`: its deadline is over then."""
     command = [sys.executable, "-c", LIAR + said]
     monkeypatch.setattr(pool, "build_command", lambda *_: command)
     worker = pool.Worker("bwrap", SandboxSettings())
     try:
         worker.submit(Program(id="x", code="", compare=Expect()), alone=False)
-        answer = worker.finish()
+        if late:
+            select.select([worker], [], [])
+            worker.deadline = 0.0
+        return worker.finish()
     finally:
         worker.close()
-    assert answer["verdict"] == "sandbox_error"
-    assert message in answer["detail"]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_sandbox import CORES
 from test_sandbox_commands import descendants, still_running
 
 from selfalign.records.rows import Verdict
@@ -189,7 +190,7 @@ def test_numpy():
     assert found.verdict == "passed", found
 
 
-@pytest.mark.parametrize("core", ["c", "python"])
+@pytest.mark.parametrize("core", CORES)
 def test_packages_find_a_writable_folder_that_programs_do_not_see(environment, core):
     """matplotlib and joblib write when they are imported."""
     (environment / "sa_delta.py").write_text(
@@ -205,7 +206,7 @@ def test_packages_find_a_writable_folder_that_programs_do_not_see(environment, c
     assert {verdict.verdict for verdict in found.values()} == {"passed"}, found
 
 
-@pytest.mark.parametrize("core", ["c", "python"])
+@pytest.mark.parametrize("core", CORES)
 def test_matplotlib_draws_and_numpy_has_a_fixed_seed(core):
     code = (
         "import matplotlib.pyplot as plt, numpy as np\nplt.plot(np.random.rand(3))\nplt.savefig('x.png')\n"

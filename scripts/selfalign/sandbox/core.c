@@ -35,7 +35,6 @@
 #define PASSED 77   /* exit statuses that only leave() may use */
 #define FINISHED 78 /* ran to an end that is no pass; the page says which */
 #define OPEN_FILES 256
-#define PIPE_SIZE (1 << 20) /* where output is collected; more is not for ordinary users */
 #define ATTESTED(status) (WIFEXITED(status) && (WEXITSTATUS(status) == PASSED || WEXITSTATUS(status) == FINISHED))
 
 struct page { /* what a program's process tells the server; zero at its start */
@@ -489,7 +488,6 @@ static PyObject *run_program(PyObject *job, PyObject *prepare, PyObject *request
     int output[2]; /* a new one each time: its flags and size are the program's to change */
     if (pipe2(output, O_CLOEXEC)) return PyErr_SetFromErrno(PyExc_OSError);
     fcntl(output[0], F_SETFL, O_NONBLOCK);
-    if (its.collected) fcntl(output[0], F_SETPIPE_SZ, PIPE_SIZE); /* where it is refused, the usual size does */
     memset(page, 0, sizeof *page);
     const double start = seconds(CLOCK_MONOTONIC);
     PyOS_BeforeFork();

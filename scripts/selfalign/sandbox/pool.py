@@ -251,6 +251,7 @@ class Worker:
         try:
             answer = self._receive()
             if self.program.compare:
+                self.deadline = max(self.deadline, time.monotonic() + GRACE_S)  # a comparison may have held us up
                 answer["printed"] = self._read(answer["printed"], self.program.compare.collect_kb * 1024)
         except WorkerDied as error:
             answer = {"verdict": "sandbox_error", "detail": f"worker died: {error}"[:256], **server.NOTHING_RAN}
