@@ -35,7 +35,7 @@ from selfalign.records.files import write_json  # noqa: E402
 from selfalign.records.progress import Progress  # noqa: E402
 from selfalign.records.rows import Function  # noqa: E402
 from selfalign.seeds.extraction import Extraction, Unreadable, decode_source, extract_source  # noqa: E402
-from selfalign.seeds.scanning import find_definitions, find_docstring, has_functions, long_strings  # noqa: E402
+from selfalign.seeds.scanning import find_definitions, find_docstring, has_functions, read_lines  # noqa: E402
 from selfalign.seeds.sources import SourceFile, load_source  # noqa: E402
 
 TARGET = 4.0  # times the CPU time per file of ours that the original's way has to need at least
@@ -67,8 +67,10 @@ def find_by_lines(file: SourceFile) -> int:
 def find_text_by_lines(file: SourceFile) -> int:
     """Find functions that start with a string, without imports, ids and the check that they are Python 3."""
     text = "\n" + decode_source(file.read())
-    strings = long_strings(text) if has_functions(text) else []
-    definitions = None if strings is None else find_definitions(text, strings)
+    if not has_functions(text):
+        return 0
+    lines = read_lines(text)
+    definitions = None if lines is None else find_definitions(text, lines)
     if definitions is None:
         return find_by_lines(file)
     found = {

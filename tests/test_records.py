@@ -1,5 +1,6 @@
 """Files that are whole or absent, what survives a kill, and one clear error for what the user can mend."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -133,3 +134,22 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path):
         path.write_text("half")
     write_text(tmp_path / "x.json", "1")
     assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "x.json"])
+
+
+DIGESTED = [
+    (),
+    ("a", 1, "b"),
+    ('caf\xe9 \U0001f600 \ud800 \x00\x7f"\\/\n', -1, 10**30),
+    (True, None, 1.0, 1e300, float("inf")),
+    ({"b": [1, "x"], "a": {"c": None}}, ["x", ("y", 2)], Path("a/b")),
+]
+
+
+@pytest.mark.parametrize("parts", DIGESTED)
+def test_a_digest_is_that_of_the_parts_as_one_json_list(parts):
+    text = json.dumps(parts, sort_keys=True, default=str)
+    assert digest(*parts) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_ids_stay_what_they_are():
+    assert digest("pkg", "pkg/mod.py", 3, "def f():\n    'Doc \xe9.'")[:16] == "befeef5883762c22"

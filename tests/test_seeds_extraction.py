@@ -1,15 +1,18 @@
 """Extraction: which functions are found, what they carry, and that no file, however hostile, is fatal."""
 
 import ast
+import re
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable
+from re import _parser as parser
 from typing import NamedTuple
 
 import pytest
 
 from selfalign.records.rows import Function
+from selfalign.seeds import extraction, scanning
 from selfalign.seeds.extraction import Extraction, decode_source, extract_functions, extract_source
 from selfalign.seeds.sources import SourceFile, list_folder, list_packages
 
@@ -206,7 +209,20 @@ LAYOUTS = {
     "no docstrings": ("def f(x):\n    'a' % x\ndef g(x):\n    ('a', x)\ndef h(x):\n    'a'.b\n", [], "read"),
     "trailing comments": (DOC + "    # in\n# out\n    # out\n\n# out\n" + DOC, ["f", "f"], "read"),
     "name beyond ASCII": ("def café(x):\n    'Doc.'\n", ["café"], "read"),
-    "open quote": (DOC + "x = 'open\n", ["f"], "read as a whole, with syntax errors"),
+    "string in single quotes at the left margin": (f"x = 1\ny = 'a\\\n@b\\\n'\n{DOC}", ["f"], "read"),
+    "three quotes in a continued string": (f'x = \'a\\\n"""\'\n{DOC}x = \'b"""\'\n', ["f"], "read"),
+    "three quotes in comments and strings": (
+        f'# don\'t """\nx = \'"""\'  # """\n{DOC}y = """\'\'\'\ndef g(x):\n""", \'\'\'"""\n@a\n\'\'\'\n',
+        ["f"],
+        "read",
+    ),
+    "escaped quotes": ('x = """a\\"""\ndef g(x):\n\\\\"""\n' + DOC, ["f"], "read"),
+    "quote before the closing ones": ('x = """a""""b"\n' + DOC + 'y = """c\\""""\n', ["f"], "read"),
+    "strings side by side": ('x = """a""""""\ndef g(x):\n""" """b"""\n' + DOC, ["f"], "read"),
+    "comment that ends in a backslash": ("# a\\\n" + DOC + "# b\\\n@c\n" + DOC, ["f", "f"], "read"),
+    "open quote alone": (DOC + "x = 'open\n" + DOC, ["f", "f"], "read"),
+    "open quotes": (DOC + 'x = """open\n', ["f"], "read as a whole, with syntax errors"),
+    "open quote before others": (DOC + 'x = \'open"""a"""\n', ["f"], "read as a whole, with syntax errors"),
     "endless header": (
         "def f(\n" + "".join(f"x{n}=(),\n" for n in range(4000)) + "):\n    'Doc.'\n" + DOC,
         ["f", "f"],
@@ -235,6 +251,15 @@ MODULE_IMPORTS = [
     ("with a:\n    try:\n        import os\n    finally:\n        pass\n", "import os"),
     ("x = 1; import os; y = 2\n", "import os"),
     ("import a, \\\n    os\n", "import os"),
+    ("import a , os\n", "import os"),
+    ("if x:\n    y = 'a\\\n    import os\\\n'\n", ""),
+    ("if x:\n    # note \\\n    import os\n", "import os"),
+    ("x = 1; \\\nimport os\n", "import os"),
+    ("x = 1; \\\n    from a import os\n", "from a import os"),
+    ("x = (1,\n); import os\n", "import os"),
+    ("x = '''\n; import os\n'''\n", ""),
+    ("from.b import os\n", "from pkg.b import os"),
+    ("\f\fimport os\n", "import os"),
     ("from a \\\n    import os\n", "from a import os"),
     ("from a import (  # (why\n    b,\n    os,\n)\n", "from a import os"),
     ("from a import(os)\n", "from a import os"),
@@ -295,6 +320,57 @@ def test_lines_whole_files_and_ast_agree_on_the_standard_library():
         ours += len(by_lines)
     assert ours > 1500
     assert trailing < ours / 100
+
+
+def test_relative_imports_of_two_packages_are_not_mixed_up():
+    text = "from.b import go\n\n\ndef f(x):\n    'Doc.'\n    return go(x)\n"
+    assert [extract(text, path).functions[0].imports for path in ("p/a.py", "q/a.py", "p/a.py")] == [
+        "from p.b import go",
+        "from q.b import go",
+        "from p.b import go",
+    ]
+
+
+def can_fail_late(pattern: str, flags: int = 0) -> bool:
+    """Return whether a possessive loop of a pattern can fail behind the first character of its group.
+
+    Python before 3.11.5 does not go back then (python/cpython issue 106052) and takes or refuses other texts.
+    """
+
+    def optional(item) -> bool:
+        return item[0] in (parser.MAX_REPEAT, parser.POSSESSIVE_REPEAT) and item[1][0] == 0
+
+    def fails_late(items) -> bool:
+        [kind, value], *others = items
+        if not all(map(optional, others)):
+            return True
+        if kind is parser.BRANCH:
+            return any(map(fails_late, value[1]))
+        if kind in (parser.MAX_REPEAT, parser.POSSESSIVE_REPEAT):
+            return fails_late(value[2])
+        return kind not in (parser.IN, parser.LITERAL, parser.NOT_LITERAL, parser.ANY)
+
+    def walk(value) -> bool:
+        if isinstance(value, tuple) and value and value[0] is parser.POSSESSIVE_REPEAT and fails_late(value[1][2]):
+            return True
+        return isinstance(value, tuple | list | parser.SubPattern) and any(map(walk, value))
+
+    return walk(parser.parse(pattern, flags))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "late"),
+    [("(?:ab?c)*+", True), ("x(?:y|(?:a|bc)++)", True), ("(?:(?!C).)++", True), ("a(?:b[c]*|d)*+[^e]++f", False)],
+)
+def test_a_possessive_loop_that_old_python_gets_wrong_is_told_from_others(pattern, late):
+    assert can_fail_late(pattern) == late
+
+
+@pytest.mark.parametrize("module", [scanning, extraction])
+def test_patterns_match_the_same_in_every_version_of_python(module):
+    patterns = [value for value in vars(module).values() if isinstance(value, re.Pattern)]
+    assert len(patterns) > 3
+    assert [row.pattern for row in patterns if can_fail_late(row.pattern, row.flags & ~re.UNICODE)] == []
 
 
 SLOW = {

@@ -7,14 +7,22 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 
 ROW_GROUP = 10_000  # rows of a Parquet file that are written at once; of functions, 10 to 20 MB
 
 
+def _written(part: object) -> str:
+    """Return a value as JSON; strings and numbers without the encoder that json.dumps makes with every call."""
+    if type(part) is str:
+        return encode_basestring_ascii(part)
+    return str(part) if type(part) is int else json.dumps(part, sort_keys=True, default=str)
+
+
 def digest(*parts: object) -> str:
     """Return the SHA-256 hex digest of the parts, joined unambiguously as JSON."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(f"[{', '.join(map(_written, parts))}]".encode()).hexdigest()
 
 
 def file_digest(path: str | Path) -> str:

@@ -4,7 +4,6 @@ import _symtable
 import ast
 import inspect
 import io
-import itertools
 import keyword
 import re
 import tokenize
@@ -12,7 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ from selfalign.seeds.scanning import (
     find_docstring,
     find_imports,
     has_functions,
-    long_strings,
+    read_lines,
 )
 from selfalign.seeds.sources import LARGEST_FILE, SourceFile
 
@@ -44,17 +43,18 @@ _ROOTS = frozenset({"src", "purelib", "platlib"})  # folders of packages that ar
 
 def _listed(name: str, gap: str) -> str:
     """Return a pattern of names with aliases, separated by commas."""
-    item = rf"{gap}*+{name}(?:{gap}++as{gap}++{_NAME})?+{gap}*+"
-    return rf"{item}(?:,{item})*+"
+    item = rf"{gap}*+{name}(?:{gap}++as{gap}++{_NAME})?{gap}*+"
+    return rf"{item}(?:,{item})*"
 
 
 # An import statement that needs no parser: ASCII names that are no keywords, nothing continued by a backslash
 _NAME = rf"(?!(?:{'|'.join(keyword.kwlist)})\b)[A-Za-z_]\w*+"
-_DOTTED = rf"{_NAME}(?:\.{_NAME})*+"
+_DOTTED = rf"{_NAME}(?:\.{_NAME})*"
 _BLANK = r"[ \t]"
 _GAP = r"(?:[ \t\n\f]++|#[^\n]*+)"
+_COMMENT_LINES = re.compile(r"\n#[^\n]*+(?:\n[^\S\n]*+(?:#[^\n]*+)?+)*+")  # the first at the left margin
 _COMMENT = re.compile(r"#[^\n]*+")
-_IMPORTED = re.compile(rf"({_DOTTED})(?:\s++as\s++({_NAME}))?+", re.ASCII)
+_IMPORTED = re.compile(rf"({_DOTTED})(?:\s++as\s++({_NAME}))?", re.ASCII)
 _PLAIN_IMPORT = re.compile(
     rf"import[ \t](?P<plain>{_listed(_DOTTED, _BLANK)})"
     rf"|from[ \t]++(?P<module>\.*+{_DOTTED}|\.++)[ \t]++import"
@@ -62,6 +62,8 @@ _PLAIN_IMPORT = re.compile(
     re.ASCII,
 )
 _GLOBAL = (_symtable.GLOBAL_IMPLICIT, _symtable.GLOBAL_EXPLICIT)
+_ABSOLUTE = re.compile(r"import\b|from[ \t]++\w")
+_LONGEST_REMEMBERED = 200  # characters of an import statement that is read once for many files
 _NOT_PYTHON_3 = (SyntaxError, ValueError, RecursionError, MemoryError)  # what the parser raises, by what is wrong
 
 
@@ -198,6 +200,47 @@ def _read_import(statement: str) -> list[_Bound]:
     ]
 
 
+class _Binding(NamedTuple):
+    """One name that an import statement binds.
+
+    Attributes:
+        name: The name; None for one from `__future__`.
+        line: A statement that binds this name alone.
+        plain: The statement is `import a` or `import a.b`, which may bind one name together.
+    """
+
+    name: str | None
+    line: str
+    plain: bool
+
+
+def _read_bindings(statement: str, package: tuple[str, ...]) -> list[_Binding]:
+    """Return what an import statement in a package binds; star imports are left out."""
+    bindings = []
+    for stated, names in _read_import(statement):
+        module = None if stated is None else _absolute_module(stated, package)
+        if stated is not None and not module:
+            continue
+        start = "import " if module is None else f"from {module} import "
+        for imported, alias in names:
+            if imported == "*":
+                continue
+            name = alias or (imported if module else imported.partition(".")[0])
+            line = f"{start}{imported} as {alias}" if alias else start + imported
+            bindings.append(_Binding(None if module == "__future__" else name, line, not module and not alias))
+    return bindings
+
+
+_read_bindings_again = lru_cache(maxsize=20_000)(_read_bindings)  # files begin with the same imports
+
+
+def _bindings(statement: str, package: tuple[str, ...]) -> list[_Binding]:
+    """Return what `_read_bindings` does, from memory where many files may have the statement."""
+    if len(statement) > _LONGEST_REMEMBERED:
+        return _read_bindings(statement, package)
+    return _read_bindings_again(statement, () if _ABSOLUTE.match(statement) else package)
+
+
 @dataclass(frozen=True, slots=True)
 class Imports:
     """The names that a module imports.
@@ -221,26 +264,18 @@ def module_imports(statements: Iterable[str], path: str) -> Imports:
     future: list[str] = []
     lines: dict[str, list[tuple[int, str]]] = {}
     several = set()  # names that only `import a` and `import a.b` have bound
-    position = itertools.count()
-    for stated, names in itertools.chain.from_iterable(map(_read_import, statements)):
-        module = None if stated is None else _absolute_module(stated, package)
-        if stated is not None and not module:
-            continue
-        start = "import " if module is None else f"from {module} import "
-        for imported, alias in names:
-            if imported == "*":
-                continue
-            line = f"{start}{imported} as {alias}" if alias else start + imported
-            name = alias or (imported if module else imported.partition(".")[0])
-            is_plain = not module and not alias
-            if module == "__future__":
+    position = 0
+    for statement in statements:
+        for name, line, plain in _bindings(statement, package):
+            if name is None:
                 future.append(line)
             elif name not in lines:
-                lines[name] = [(next(position), line)]
-                if is_plain:
+                lines[name] = [(position, line)]
+                if plain:
                     several.add(name)
-            elif is_plain and name in several:
-                lines[name].append((next(position), line))
+            elif plain and name in several:
+                lines[name].append((position, line))
+            position += 1
     return Imports(list(dict.fromkeys(future)), lines)
 
 
@@ -308,18 +343,11 @@ class _Found(NamedTuple):
 
 def _without_trailing_comments(code: str) -> str:
     """Cut the comments behind a function: those from the first at the left margin on."""
-    if "\n#" not in code:
-        return code.rstrip()
-    end = stop = len(code)
-    while stop > 0:
-        start = code.rfind("\n", 0, stop) + 1
-        line = code[start:stop].lstrip()
-        if line and line[0] != "#":
-            break
-        if code.startswith("#", start):
-            end = start
-        stop = start - 1
-    return code[:end].rstrip()
+    if "\n#" in code:
+        blocks = list(_COMMENT_LINES.finditer(code))
+        if blocks and blocks[-1].end() == len(code):
+            code = code[: blocks[-1].start()]
+    return code.rstrip()
 
 
 def _docstring(prefix: str, literal: str) -> str | None:
@@ -334,13 +362,8 @@ def _docstring(prefix: str, literal: str) -> str | None:
     return inspect.cleandoc(value)
 
 
-def _read_definition(text: str, definition: Definition, line: int) -> _Found | str:
-    """Return what a definition holds, or the reason why it is no candidate."""
-    if definition.body is None:
-        return "syntax error"
-    string = find_docstring(text, definition.body)
-    if string is None:
-        return "no docstring"
+def _read_definition(text: str, definition: Definition, line: int, string: tuple[str, str]) -> _Found | str:
+    """Return what a definition holds whose body starts with a string, or the reason why it is no candidate."""
     code = _without_trailing_comments(text[definition.start : definition.end])
     name = definition.name
     try:
@@ -363,9 +386,13 @@ def _read_definition(text: str, definition: Definition, line: int) -> _Found | s
 def _by_lines(text: str, definitions: Iterable[Definition]) -> Iterator[_Found | str]:
     line, counted = 0, 0
     for definition in definitions:
-        line += text.count("\n", counted, definition.start)
-        counted = definition.start
-        yield _read_definition(text, definition, line)
+        string = None if definition.body is None else find_docstring(text, definition.body)
+        if string:
+            line += text.count("\n", counted, definition.start)
+            counted = definition.start
+            yield _read_definition(text, definition, line, string)
+        else:
+            yield "syntax error" if definition.body is None else "no docstring"
 
 
 def _by_tree(root, data: bytes) -> Iterator[_Found | str]:
@@ -400,8 +427,8 @@ def extract_source(text: str, source: SourceFile, extraction: Extraction, *, who
     if not whole and not has_functions(padded):
         extraction.files["read"] += 1
         return
-    strings = None if whole else long_strings(padded)
-    definitions = None if strings is None else find_definitions(padded, strings)
+    lines = None if whole else read_lines(padded)
+    definitions = None if lines is None else find_definitions(padded, lines)
     if definitions is None:
         data = text.encode()
         root = _parser().parse(data).root_node
@@ -419,7 +446,7 @@ def extract_source(text: str, source: SourceFile, extraction: Extraction, *, who
             if definitions is None:
                 statements = [part.text.decode() for part in _import_nodes(root)]
             else:
-                statements = find_imports(padded, strings, definitions)
+                statements = find_imports(padded, lines)
             imports = module_imports(statements, source.path)
         extraction.kept += 1
         yield Function(
