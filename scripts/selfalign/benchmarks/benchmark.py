@@ -119,6 +119,14 @@ class Benchmark:
         """Return a passing solution as code and tests that print what is to be measured."""
         raise NotImplementedError
 
+    def measure_data(self, task: Task) -> str:
+        """Return the text that this program finds under the name `_data`."""
+        return ""
+
+    def baselines(self, task: Task) -> Sequence[str]:
+        """Return solutions that are measured beside the answers to a task: the n-th under the id `{task}#n`."""
+        return ()
+
     def read_measurement(self, task: Task, code: str, printed: str) -> dict:
         """Return what that program printed as values.
 

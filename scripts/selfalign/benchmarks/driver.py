@@ -1,5 +1,4 @@
-"""What runs a solution on inputs inside the sandbox and prints its outputs; `outputs` puts its source into programs,
-with that of `values` before it.
+"""What runs a solution on inputs inside the sandbox and prints its outputs; workers have it and `values` preloaded.
 
 The solution shares this process and can tamper with all of it. It gains nothing: the right outputs are not here.
 """
@@ -46,17 +45,17 @@ def run_calls(function, inputs, limit_s, slow, whole, typed):
         typed: Digests of long outputs tell 1, 1.0 and True apart.
     """
     outputs, seconds = [], []
-    kept = sys.stdout
-    sys.stdout = io.StringIO()
+    kept, sink = sys.stdout, io.StringIO()
     for number, arguments in enumerate(json.loads(inputs)):
         arguments = eval(arguments, {}) if isinstance(arguments, str) else decode(arguments)
+        sys.stdout = sink
         start = time.process_time()
         value = call_within(slow.get(number, limit_s), function, *arguments)
         seconds.append(time.process_time() - start)
         encoded = encode(value)
         outputs.append(encoded if whole else shorten(encoded, typed))
-        sys.stdout.seek(0)
-        sys.stdout.truncate()
+        sink.seek(0)
+        sink.truncate()
     sys.stdout = kept
     return print_outputs(outputs, seconds)
 

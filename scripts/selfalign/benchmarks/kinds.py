@@ -5,6 +5,7 @@ from selfalign.benchmarks.canitedit import CanItEdit
 from selfalign.benchmarks.classeval import ClassEval
 from selfalign.benchmarks.demo import Demo
 from selfalign.benchmarks.ds1000 import DS1000
+from selfalign.benchmarks.evalperf import EvalPerf
 from selfalign.benchmarks.evalplus import EvalPlus
 from selfalign.benchmarks.evoeval import EvoEval
 from selfalign.benchmarks.humaneval import HumanEval
@@ -16,6 +17,7 @@ KINDS: dict[str, Benchmark] = {
     "classeval": ClassEval(),
     "demo": Demo(),
     "ds1000": DS1000(),
+    "evalperf": EvalPerf(),
     "evalplus": EvalPlus(),
     "evoeval": EvoEval(),
     "humaneval": HumanEval(),

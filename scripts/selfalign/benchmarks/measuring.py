@@ -18,7 +18,7 @@ PASSED = "passed"
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(Row):
-    """What was measured of one passing answer, whose id it has.
+    """What was measured of one passing answer, whose id it has, or of the n-th baseline of a task: `{task}#n`.
 
     Attributes:
         values: What the benchmark's `read_measurement` returned, None where measuring failed.
@@ -40,9 +40,10 @@ def measure_completions(
     output: Path,
     stats: Path,
 ) -> None:
-    """Write one row for each answer that passed all checks of its task, in the order of the answers.
+    """Write one row for each answer that passed all checks of its task, in the order of the answers, then one for each
+    baseline of the tasks that have such answers.
 
-    Answers of the same code to a task are measured once.
+    The same code for a task is measured once.
 
     Raises:
         ValueError: the benchmark measures nothing, or the sandbox broke; what was measured so far is kept.
@@ -58,43 +59,55 @@ def measure_completions(
         if answer.drop is None
         and all(found.get(program_id(answer.id, check.name)) == PASSED for check in tasks[answer.task].checks)
     ]
-    names = {answer.id: digest(answer.task, answer.code)[:16] for answer in answers}
+    subjects = [(answer.id, tasks[answer.task], answer.code) for answer in answers]
+    for task in {answer.task: tasks[answer.task] for answer in answers}.values():
+        subjects += [(f"{task.id}#{n}", task, code) for n, code in enumerate(KINDS[task.kind].baselines(task))]
+    names = {row: digest(task.id, code)[:16] for row, task, code in subjects}
     sandbox = fit_sandbox(sandbox, list(tasks.values()))
     files = [file_digest(path) for path in (benchmark, completions, verdicts)]
     side = SideFile(output, digest("measurements", files, asdict(sandbox)))
     measured = {row["id"]: row for row in side.rows}
     printed: dict[str, str] = {}
     programs, waiting = [], {}
-    for answer in answers:
-        name = names[answer.id]
+    for row, task, code in subjects:
+        name = names[row]
         if name in measured or name in waiting:
             continue
-        waiting[name] = answer
-        kind = KINDS[tasks[answer.task].kind]
-        code, tests = kind.measure_program(tasks[answer.task], answer.code)
+        waiting[name] = task, code
+        kind = KINDS[task.kind]
+        program, tests = kind.measure_program(task, code)
         compare = OutputCollection(printed=printed, id=name)
-        programs.append(Program(id=name, code=code, tests=tests, cpu_s=kind.measure_s, compare=compare))
+        programs.append(
+            Program(
+                id=name,
+                code=program,
+                tests=tests,
+                data=kind.measure_data(task),
+                cpu_s=kind.measure_s,
+                compare=compare,
+            )
+        )
     progress = Progress(label, len(set(names.values())), done=len(measured), unit="programs")
     cpu_s = 0.0
-    for verdict in Sandbox(sandbox, workers).run(programs):
+    opened = Sandbox(sandbox, workers)
+    for verdict in opened.run(sorted(programs, key=opened.find_kind)):
         if verdict.verdict == "sandbox_error":
             raise ValueError(f"{label}: the sandbox broke ({verdict.detail}); run the same command again to go on")
-        answer = waiting[verdict.id]
-        task = tasks[answer.task]
+        task, code = waiting[verdict.id]
         values, detail = None, f"{verdict.verdict} {verdict.detail}".strip()
         if verdict.verdict == PASSED:
             try:
-                values, detail = KINDS[task.kind].read_measurement(task, answer.code, printed.pop(verdict.id)), ""
+                values, detail = KINDS[task.kind].read_measurement(task, code, printed.pop(verdict.id)), ""
             except ValueError as error:
                 detail = str(error)
         measured[verdict.id] = {"id": verdict.id, "values": values, "detail": detail}
         side.append([measured[verdict.id]])
         cpu_s += verdict.cpu_s
         progress.add()
-    rows = [Measurement.load(measured[names[answer.id]] | {"id": answer.id}) for answer in answers]
+    rows = [Measurement.load(measured[name] | {"id": row}) for row, name in names.items()]
     failed = [row for row in rows if row.values is None]
     if failed:
-        print(f"{label}: {len(failed)} of {len(rows)} passing answers could not be measured, the first is "
+        print(f"{label}: {len(failed)} of {len(rows)} solutions could not be measured, the first is "
               f"{failed[0].id} ({failed[0].detail})")  # fmt: skip
     write_jsonl(output, (row.dump() for row in rows))
     write_json(

@@ -3,7 +3,6 @@
 The program runs in the sandbox; it holds inputs, never the right outputs. The comparison runs outside.
 """
 
-import inspect
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,10 +17,8 @@ TASK_S = 60.0  # CPU seconds for all inputs of a task (evalplus 0.3.1)
 COLLECT_KB = 64 << 10
 # What a value that a solution made up can raise when it is decoded or compared, such as a set of lists
 WRONG = (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError)
-# One module inside the sandbox, where nothing of ours can be imported
-SOURCE = f"{inspect.getsource(values)}\n\n{inspect.getsource(driver)}".replace(
-    "from selfalign.benchmarks.values import decode, encode, shorten\n", ""
-)
+DRIVER = "selfalign.benchmarks.driver"  # workers have it preloaded: to compile it costs more than most solutions
+DRIVER_IMPORT = "from selfalign.benchmarks import driver as _driver\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +36,13 @@ class Known:
     cpu_s: float = 0.0
 
 
+def output_data(check: Check) -> str:
+    """Return the check's inputs as a program in the sandbox gets them, "" where it has none."""
+    return "" if check.inputs is None else json.dumps(check.inputs)
+
+
 def output_tests(check: Check, known: Known, *, target: str) -> str:
-    """Return the test code that runs a solution on the check's inputs and prints the outputs.
+    """Return the test code that runs a solution on the check's inputs, its `_data`, and prints the outputs.
 
     Args:
         target: What is run, as an expression: the entry point's name, or the script's text as a literal.
@@ -49,10 +51,8 @@ def output_tests(check: Check, known: Known, *, target: str) -> str:
     slow = {int(number): FACTOR * seconds for number, seconds in known.slow.items()}
     limit = check.input_s or INPUT_S
     return (
-        "_driver = {}\n"
-        f'__import__("builtins").exec({SOURCE!r}, _driver)\n'
-        f'assert _driver["{run}"]({target}, {json.dumps(check.inputs)!r}, {limit}, {slow!r}, '
-        f"{check.whole}, {check.typed})\n"
+        f"{DRIVER_IMPORT}"
+        f"assert _driver.{run}({target}, _data, {limit}, {slow!r}, {check.whole}, {check.typed})\n"
     )
 
 

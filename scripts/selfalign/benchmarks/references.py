@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from selfalign.benchmarks.kinds import KINDS
-from selfalign.benchmarks.outputs import FACTOR, INPUT_S, Known, OutputCollection, parse_outputs
+from selfalign.benchmarks.outputs import DRIVER, FACTOR, INPUT_S, Known, OutputCollection, output_data, parse_outputs
 from selfalign.benchmarks.tasks import Check, Task, read_tasks
 from selfalign.records.files import read_jsonl, write_json, write_jsonl
 from selfalign.records.progress import Progress
@@ -96,7 +96,7 @@ def fit_sandbox(sandbox: SandboxSettings, tasks: Sequence[Task]) -> SandboxSetti
     for kind in kinds:
         for name, least in kind.sandbox.items():
             limits[name] = max(least, limits.get(name, getattr(sandbox, name)))
-    wanted = dict.fromkeys(name for kind in kinds for name in kind.packages)
+    wanted = dict.fromkeys(name for kind in kinds for name in (*kind.packages, DRIVER))
     found = [name for name in wanted if name not in sandbox.packages and find_spec(name.partition(".")[0])]
     return replace(sandbox, **limits, packages=[*sandbox.packages, *found])
 
@@ -117,6 +117,7 @@ def reference_programs(tasks: list[Task], printed: dict[str, str], sandbox: Sand
                     id=name,
                     code=code,
                     tests=tests,
+                    data=output_data(check),
                     cpu_s=max(REFERENCE_S, sandbox.cpu_s),
                     compare=None if check.inputs is None else OutputCollection(printed=printed, id=name),
                 )

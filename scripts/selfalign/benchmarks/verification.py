@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from selfalign.benchmarks.kinds import KINDS
-from selfalign.benchmarks.outputs import OutputComparison, cpu_limit
+from selfalign.benchmarks.outputs import OutputComparison, cpu_limit, output_data
 from selfalign.benchmarks.programs import Answer
 from selfalign.benchmarks.references import Reference, fit_sandbox, program_id, read_references
 from selfalign.benchmarks.tasks import Check, Task, read_tasks
@@ -23,8 +23,12 @@ def verify_completions(
     label: str,
     output: Path,
     stats: Path,
+    core: str | None = None,
 ) -> None:
     """Write one verdict for each check of every answer with code; dropped answers and tasks left out have none.
+
+    Args:
+        core: As for `Sandbox`.
 
     Raises:
         ValueError: an answer is not to a task of this benchmark.
@@ -46,7 +50,7 @@ def verify_completions(
                 check_program(task, check, known[task.id], answer.code, answer.id, sandbox.cpu_s)
                 for check in task.checks
             ]
-    verify(programs, sandbox, workers=workers, output=output, stats=stats, label=label, key=key)
+    verify(programs, sandbox, workers=workers, output=output, stats=stats, label=label, key=key, core=core)
 
 
 def check_program(task: Task, check: Check, reference: Reference, code: str, answer: str, cpu_s: float) -> Program:
@@ -66,6 +70,7 @@ def check_program(task: Task, check: Check, reference: Reference, code: str, ans
         id=program_id(answer, check.name),
         code=program,
         tests=tests,
+        data=output_data(check),
         cpu_s=cpu_limit(check, known, cpu_s),
         compare=compare,
     )

@@ -239,7 +239,8 @@ class Worker:
         window = limits["cpu_s"] * self.settings.wall_factor
         self.deadline = time.monotonic() + window * (server.EXTENSIONS + 1) + GRACE_S
         try:
-            self._send({"code": program.code, "tests": program.tests, "alone": alone, **limits})
+            parts = {"code": program.code, "tests": program.tests, "data": program.data}
+            self._send(parts | {"alone": alone, **limits})
         except WorkerDied:
             self.deadline = 0.0  # finish() meets it again and says what was wrong
 

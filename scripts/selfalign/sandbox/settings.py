@@ -22,6 +22,7 @@ VERDICTS = {
 }
 
 
+DATA_LIMIT = 256 << 20  # characters of the text that a program is given
 SOURCE_LIMIT = 1 << 20  # characters of one program; its syntax tree takes a hundred times as much memory
 COLLECT_LIMIT_KB = 1 << 18  # KiB; a worker holds the output once, the supervisor up to five times (4 bytes a character)
 
@@ -55,6 +56,7 @@ class Program:
         code: The solution, or the whole program with its tests.
         tests: Test code that runs after `code` in the same namespace. When it is given, only assertions that stand in
             it, or in functions named like tests, are evidence; the solution's own preconditions are not.
+        data: A text that the program finds under the name `_data`: what would make its source too long.
         cpu_s: CPU seconds for this program in place of those of the settings.
         compare: What looks at the output of a program that passed otherwise: `wrong_output` where it is not right.
             Without one, output is discarded.
@@ -66,6 +68,7 @@ class Program:
     id: str
     code: str
     tests: str = ""
+    data: str = ""
     cpu_s: float | None = None
     compare: Comparison | None = None
 
@@ -75,6 +78,10 @@ class Program:
             raise ValueError(
                 f"program {self.id!r} has {size:,} characters, and the sandbox takes {SOURCE_LIMIT:,}; leave it "
                 "out, or let it compute its data"
+            )
+        if len(self.data) > DATA_LIMIT:
+            raise ValueError(
+                f"program {self.id!r} has {len(self.data):,} characters of data, and the sandbox takes {DATA_LIMIT:,}"
             )
         if not self.id.isascii() and any("\ud800" <= character <= "\udfff" for character in self.id):
             raise ValueError(f"the id {self.id!r} holds half a character (a lone surrogate), which no file can hold")

@@ -212,6 +212,8 @@ def prepare(request: dict, recorders: Recorders) -> Job:
         sys.setrecursionlimit(limit)
     module = types.ModuleType("__main__")
     module.__dict__.update(__builtins__=sys.modules["builtins"], __file__=NAME)
+    if request["data"]:
+        module.__dict__["_data"] = request["data"]
     sys.modules["__main__"] = module
     linecache.cache[NAME] = (len(source), None, io.StringIO(source).readlines(), NAME)  # other line ends than "\n" stay
     sys.path_importer_cache.pop(WORK, None)  # the folder is not there yet; the program may put modules into it
