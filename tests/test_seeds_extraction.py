@@ -1,6 +1,7 @@
 """Extraction: which functions are found, what they carry, and that no file, however hostile, is fatal."""
 
 import ast
+import dataclasses
 import re
 import time
 import warnings
@@ -79,6 +80,8 @@ def test_only_top_level_functions_with_decorators_lines_and_licence():
         ("pkg", "1", "pkg/mod.py", "MIT")
     }
     assert all(len(row.id) == 16 for row in extraction.functions)
+    assert [Function.load(row.dump()) for row in extraction.functions] == extraction.functions
+    assert extraction.functions[0].dump() == dataclasses.asdict(extraction.functions[0])
 
 
 IMPORTS = [

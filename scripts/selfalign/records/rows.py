@@ -56,6 +56,10 @@ class Function(Row):
     licence: str
     inferred_imports: str = ""
 
+    def dump(self) -> dict:
+        """Return the row as a plain dictionary."""
+        return dict(vars(self))  # text and numbers alone; there are millions of them, and asdict copies every value
+
 
 @dataclass(frozen=True, kw_only=True)
 class Concepts(Row):
