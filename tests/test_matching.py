@@ -8,6 +8,7 @@ import os
 import random
 import re
 import textwrap
+import tracemalloc
 from collections import defaultdict
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from selfalign.matching.funnels import Funnel, sum_funnels
 from selfalign.matching.near_duplicates import (
     PERMUTATIONS,
     SHINGLE,
+    Sketch,
     Sketches,
     bands,
     near_duplicates,
@@ -420,6 +422,25 @@ def test_a_bucket_of_many_copies_costs_few_comparisons():
     sketches.add(sketch(copies))
     assert set(sketches.clusters(0.5).tolist()) == {0}
     assert sketches.compared < 5 * len(copies)  # of 124,750 pairs
+
+
+def test_what_a_text_needs_in_memory_is_what_the_module_says(monkeypatch):
+    """Half of the texts are copies, and the others share no bucket but by chance."""
+    monkeypatch.setattr("selfalign.matching.near_duplicates.PAIRS", 256)  # what does not grow with the texts
+    count, rng = 30_000, np.random.default_rng(0)
+    found = rng.integers(0, 1 << 16, (count, PERMUTATIONS), dtype=np.uint16)
+    found[count // 2 :] = found[: count // 2]
+    values = np.arange(count // 2, dtype=np.uint32)
+    tracemalloc.start()
+    sketches = Sketches()
+    sketches.add(Sketch(np.append(values, values), np.ones(count, dtype=np.int64), found))
+    size, _ = tracemalloc.get_traced_memory()
+    clusters = sketches.clusters(0.5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert clusters.tolist() == 2 * list(range(count // 2))
+    assert 2 * PERMUTATIONS * count <= size < (2 * PERMUTATIONS + 8) * count
+    assert peak - size < 60 * count + 500_000
 
 
 def test_clusters_do_not_depend_on_the_order():
