@@ -39,10 +39,18 @@ def locate_packages(names: Sequence[str]) -> dict[str, dict[str, str]]:
         ValueError: a package or a dependency is not installed, or the name is none of a package.
     """
     providers = importlib.metadata.packages_distributions() if names else {}
-    return {name: _locate(name.split(".")[0], providers) for name in names}
+    contents: dict[str, dict[str, str]] = {}
+    tops = dict.fromkeys(name.split(".")[0] for name in names)
+    located = {top: _locate(top, providers, contents) for top in tops}
+    return {name: located[name.split(".")[0]] for name in names}
 
 
-def _locate(name: str, providers: Mapping[str, list[str]]) -> dict[str, str]:
+def _locate(name: str, providers: Mapping[str, list[str]], contents: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Return what a package needs.
+
+    Args:
+        contents: What distributions have, by their names; filled on the way, since to list their files takes long.
+    """
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
@@ -61,7 +69,9 @@ def _locate(name: str, providers: Mapping[str, list[str]]) -> dict[str, str]:
             continue
         seen.add(item)
         distribution = importlib.metadata.distribution(item[0])
-        found |= _contents(distribution, providers)
+        if item[0] not in contents:
+            contents[item[0]] = _contents(distribution, providers)
+        found |= contents[item[0]]
         for requirement in map(Requirement, distribution.requires or ()):
             extras = ("", *item[1])
             if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
@@ -84,8 +94,9 @@ def _contents(distribution: importlib.metadata.Distribution, providers: Mapping[
     found = {top: str(distribution.locate_file(top)) for top in tops}
     # A distribution of a system's package manager, or one that is installed for editing, does not list its files.
     stems = {top.split(".")[0] for top in tops}
+    own = distribution.name  # it is read from the metadata anew each time
     for name, items in providers.items():
-        if distribution.name in items and name not in stems and importlib.util.find_spec(name):
+        if own in items and name not in stems and importlib.util.find_spec(name):
             found |= _from_import(name)
     return {top: path for top, path in found.items() if Path(path).exists()}
 
