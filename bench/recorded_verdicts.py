@@ -1,39 +1,40 @@
 """Run programs that models wrote in the sandbox and compare with the verdicts that others recorded for them.
 
 BENCHDATA is a folder with evalplus_verdicts.jsonl.xz and canitedit_verdicts.jsonl.xz in verdicts/, and with the
-problem files that they name: humaneval_plus/ and mbpp_plus/ (EvalPlus releases), canitedit/canitedit.jsonl.gz. Exit
-code 1 says that a disagreement is not explained in EXPLAINED, or that a set agrees less than GATE.
+problem files that they name: humaneval_plus/ and mbpp_plus/ (EvalPlus releases), canitedit/canitedit.jsonl.gz. Those
+of EvalPlus are judged by the steps of an evaluation: prepare_benchmark, run_references, verify_completions. Exit code 1
+says that a disagreement is not explained in EXPLAINED, that a set agrees less than GATE, or that a reference fails.
 """
 
 import argparse
-import base64
 import gzip
 import hashlib
 import importlib.util
-import inspect
 import json
 import lzma
 import os
-import pickle
 import re
 import sys
-from collections.abc import Callable
+import tempfile
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
+from selfalign.benchmarks.completions import answer_id
+from selfalign.benchmarks.preparation import prepare_benchmark
+from selfalign.benchmarks.programs import Answer
+from selfalign.benchmarks.references import program_id, read_references, run_references
+from selfalign.benchmarks.verification import verify_completions
 from selfalign.records.commands import run_command
-from selfalign.records.files import digest, write_json
+from selfalign.records.files import digest, read_jsonl, write_json, write_jsonl
 from selfalign.records.progress import Progress
-from selfalign.records.rows import Verdict
+from selfalign.records.rows import Verdict, load_rows
 from selfalign.sandbox import Program, Sandbox, SandboxSettings
 
 GATE = 0.995  # share of a set's steady records that the sandbox has to agree with
 COUNTS = ("records", "agree_with_record", "reruns", "agree_with_rerun", "steady", "agree_with_steady")
-# EvalPlus allows 4 GB and any output. Its limit is on each call (`call_within`), and ours for the whole program is
-# there for calls that no signal interrupts: right solutions of Mbpp/599 count to 10**8 sixteen times.
-EVALPLUS = SandboxSettings(cpu_s=240.0, memory_mb=4096, output_kb=1 << 16)
 CANITEDIT = SandboxSettings(memory_mb=4096)
 # Asserts of wall-clock time in CanItEdit; HumanEval/32 is always "fail" in EvalPlus up to 0.3.1.
 LEFT_OUT = ("HumanEval/32", "47_merge_sort", "60_unique_number")
@@ -79,161 +80,7 @@ class Record:
         return self.rerun is None or self.rerun == self.recorded
 
 
-# --- The oracle of EvalPlus: the source of the functions up to `right_outputs` is sent along with each program ------
-
-
-def is_close(found, expected, atol: float) -> bool:
-    """Compare numbers, and sequences of them, as numpy.allclose does with a relative tolerance of 1e-7."""
-    if isinstance(expected, (list, tuple)):
-        return len(found) == len(expected) and all(is_close(a, b, atol) for a, b in zip(found, expected, strict=True))
-    if not isinstance(found, int | float | complex) or not isinstance(expected, int | float | complex):
-        return False
-    return found == expected or abs(found - expected) <= atol + 1e-7 * abs(expected)
-
-
-def is_floats(value) -> bool:
-    """Tell whether an expected output is a float or a sequence of floats, which EvalPlus compares with 1e-6."""
-    values = value if isinstance(value, list | tuple) else [value]
-    return bool(values) and all(isinstance(item, float) for item in values)
-
-
-def is_special(entry_point: str, arguments: list, found, expected, atol: float) -> bool | None:
-    """Apply EvalPlus's own rules for single tasks of MBPP; None where the task has none."""
-    if entry_point == "are_equivalent":  # Mbpp/164: anything that runs
-        return True
-    if entry_point == "sum_div":  # Mbpp/295: the sum of the proper divisors of 1 may be 0
-        return found == expected or found == 0
-    if entry_point == "surface_Area":  # Mbpp/581: the height may be that of the pyramid or of its faces
-        edge, height = arguments
-        area = round(edge**2 + 2 * edge * ((edge / 2) ** 2 + height**2) ** 0.5)
-        return found == expected or abs(found - area) <= atol
-    if entry_point == "digit_distance_nums":  # Mbpp/558: the digits of both numbers, one by one
-        width = max(len(str(number)) for number in arguments)
-        first, second = (str(number).zfill(width) for number in arguments)
-        return found == expected or found == sum(abs(int(a) - int(b)) for a, b in zip(first, second, strict=True))
-    if entry_point in (
-        "similar_elements",
-        "find_char_long",
-        "common_in_nested_lists",
-        "extract_singly",
-        "larg_nnum",
-        "intersection_array",
-        "find_dissimilar",
-        "Diff",
-    ):
-        return set(found) == set(expected)
-    if entry_point in ("check_str", "text_match_three", "text_starta_endb"):  # a match object is as good as True
-        return (found if isinstance(found, bool) else found is not None) == (expected is not None)
-    return None
-
-
-def call_within(seconds: float, function, arguments: list):
-    """Call a function with a limit of CPU time; EvalPlus's limit is the same number of wall seconds."""
-    import signal
-
-    def stop(*_):
-        raise TimeoutError(f"more than {seconds:.2f} CPU seconds for one input")
-
-    signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        return function(*arguments)
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-def right_outputs(solution, payload: str):
-    """Yield for each input whether the solution's output is right by the rules of EvalPlus 0.3.1.
-
-    Args:
-        payload: Base64 of the pickled inputs, reference solution, name of the function, absolute tolerance and
-            whether the task is one of MBPP.
-    """
-    import base64
-    import copy
-    import pickle
-    import time
-
-    inputs, reference, entry_point, atol, is_mbpp = pickle.loads(base64.b64decode(payload))
-    space: dict = {}
-    exec(reference, space)
-    for arguments in inputs:
-        start = time.process_time()
-        expected = space[entry_point](*copy.deepcopy(arguments))
-        seconds = time.process_time() - start
-        own = copy.deepcopy(arguments)
-        found = call_within(max(1.0, 4 * seconds), solution, own)
-        right = is_special(entry_point, own, found, expected, atol) if is_mbpp else None
-        if right is None:
-            right = found == expected
-        if atol == 0 and is_floats(expected):
-            atol = 1e-6  # and it stays so for the inputs that follow, as in EvalPlus
-        if not right and atol != 0:
-            right = type(found) is type(expected) and is_close(found, expected, atol)
-        yield right
-
-
-ORACLE = "\n\n".join(inspect.getsource(part) for part in (is_close, is_floats, is_special, call_within, right_outputs))
-
-
-# --- From the files to programs -------------------------------------------------------------------------------------
-
-
-def deep_tuple(value):
-    """Turn lists within lists into tuples."""
-    return tuple(map(deep_tuple, value)) if isinstance(value, list) else value
-
-
-def tuples(values: list) -> list:
-    """Turn the lists of a list into tuples."""
-    return [tuple(value) for value in values]
-
-
-# JSON has neither tuples nor sets nor complex numbers: which arguments of which MBPP task were some.
-CONVERSIONS: list[tuple[set[int], Callable[[list], list | tuple]]] = [
-    (
-        {2, 116, 132, 143, 222, 261, 273, 394, 399, 421, 424, 429, 470, 560, 579, 596, 616, 630, 726, 740, 744, 809},
-        tuples,
-    ),
-    (
-        {63, 64, 70, 94, 120, 237, 272, 299, 400, 409, 417, 438, 473, 614, 780},
-        lambda arguments: [tuples(argument) for argument in arguments],
-    ),
-    ({75, 413, 444, 753}, lambda arguments: [tuples(arguments[0]), *arguments[1:]]),
-    ({250, 307, 405, 446, 617, 720, 763, 808}, lambda arguments: [tuple(arguments[0]), *arguments[1:]]),
-    ({106, 750}, lambda arguments: [arguments[0], tuple(arguments[1])]),
-    ({259, 278, 401, 445, 580, 615, 791}, deep_tuple),
-    ({722}, lambda arguments: [{key: tuple(value) for key, value in arguments[0].items()}, *arguments[1:]]),
-    ({115}, lambda arguments: [[set(item) if isinstance(item, list) and item else {} for item in arguments[0]]]),
-    ({124}, lambda arguments: [float(arguments[0]), complex(arguments[1])]),
-    ({252}, lambda arguments: [complex(arguments[0])]),
-]
-
-
-def convert(task: str, inputs: list) -> list:
-    """Give the inputs of a task the types that JSON lost."""
-    dataset, _, number = task.partition("/")
-    if dataset == "Mbpp":
-        for tasks, conversion in CONVERSIONS:
-            if int(number) in tasks:
-                return [conversion(arguments) for arguments in inputs]
-    return list(inputs)
-
-
-def build_tests(problem: dict, inputs: list) -> str:
-    """Return test code that asserts of a solution's output for every input that it is right."""
-    entry_point, is_mbpp = problem["entry_point"], problem["task_id"].startswith("Mbpp/")
-    if not inputs:  # EvalPlus passes what loads then
-        return f"assert callable({entry_point})\n"
-    reference = problem["prompt"] + problem["canonical_solution"]
-    payload = pickle.dumps((convert(problem["task_id"], inputs), reference, entry_point, problem["atol"], is_mbpp))
-    # The oracle has a namespace and builtins of its own: solutions define functions such as `sum` and `set`.
-    return (
-        "_oracle = {}\n"
-        f'__import__("builtins").exec({ORACLE!r}, _oracle)\n'
-        f'for _right in _oracle["right_outputs"]({entry_point}, {base64.b64encode(payload).decode()!r}):\n'
-        "    assert _right\n"
-    )
+# --- EvalPlus: through the product's own steps ------------------------------------------------------------------------
 
 
 def read_rows(path: Path) -> list[dict]:
@@ -255,49 +102,121 @@ def read_rows(path: Path) -> list[dict]:
     return rows
 
 
-def read_problems(folder: Path) -> dict[str, dict[str, dict]]:
-    """Return the problems of every EvalPlus file by task, under the MD5 digest of the unzipped file."""
-    found = {}
-    for path in sorted(folder.glob("*_plus/*.jsonl.gz")):
-        key = hashlib.md5(gzip.decompress(path.read_bytes())).hexdigest()
-        found[key] = {problem["task_id"]: problem for problem in read_rows(path)}
-    return found
+def find_problem_files(folder: Path) -> dict[str, Path]:
+    """Return every EvalPlus file under the MD5 digest of what is zipped in it."""
+    return {
+        hashlib.md5(gzip.decompress(path.read_bytes())).hexdigest(): path
+        for path in sorted(folder.glob("*_plus/*.jsonl.gz"))
+    }
 
 
-def evalplus_records(folder: Path, every: int) -> tuple[list[Record], dict[str, Program]]:
-    """Return the EvalPlus records, two for each solution, and their programs by id.
+def evalplus_verdicts(
+    folder: Path, every: int, workers: int, core: str | None
+) -> tuple[list[Record], dict[str, Verdict], dict[str, str]]:
+    """Judge the solutions of the EvalPlus records as answers to the benchmark.
+
+    Returns:
+        The records, two for each solution, the verdicts by program, and the tasks whose reference fails here.
 
     Raises:
         ValueError: a record's problem file is not there.
     """
     path = folder / "verdicts" / "evalplus_verdicts.jsonl.xz"
-    problems = read_problems(folder)
-    records, programs = [], {}
+    files = find_problem_files(folder)
+    chosen: dict[str, list[dict]] = {}
     for number, row in enumerate(read_rows(path)):
         if number % every or row["task_id"] in LEFT_OUT:
             continue
-        problem = problems.get(row["dataset_md5"], {}).get(row["task_id"])
-        if problem is None:
+        if row["dataset_md5"] not in files:
             raise ValueError(
-                f"{path}, row {number + 1}: no problem file with MD5 {row['dataset_md5']} holds {row['task_id']}; "
-                f"put {row['dataset']} beside the others in {folder}"
+                f"{path}, row {number + 1}: no problem file with MD5 {row['dataset_md5']}; put {row['dataset']} beside "
+                f"the others in {folder}"
             )
-        for kind in ("base", "plus"):
-            tests = build_tests(problem, problem[f"{kind}_input"])
-            name = digest(row["solution"], tests)[:16]
-            programs[name] = Program(id=name, code=row["solution"], tests=tests)
-            rerun = row[f"rerun_{kind}"]
-            records.append(
-                Record(
-                    set=f"{'HumanEval+' if row['task_id'].startswith('HumanEval') else 'MBPP+'} {kind}",
-                    task=row["task_id"],
-                    model=row["model"],
-                    program=name,
-                    recorded=row[f"recorded_{kind}"] == "pass",
-                    rerun=None if rerun is None else rerun == "pass",
+        chosen.setdefault(row["dataset_md5"], []).append(row)
+    records: list[Record] = []
+    verdicts: dict[str, Verdict] = {}
+    left_out: dict[str, str] = {}
+    for key, rows in chosen.items():
+        with tempfile.TemporaryDirectory() as work:
+            found, missing = judge_answers(files[key], rows, Path(work), workers, core)
+        left_out |= missing
+        for row, name in zip(rows, answer_names(rows), strict=True):
+            if row["task_id"] in missing:
+                continue
+            for check in ("base", "plus"):
+                program = f"{key}/{program_id(name, check)}"
+                verdicts[program] = found[program_id(name, check)]
+                rerun = row[f"rerun_{check}"]
+                records.append(
+                    Record(
+                        set=f"{'HumanEval+' if row['task_id'].startswith('HumanEval') else 'MBPP+'} {check}",
+                        task=row["task_id"],
+                        model=row["model"],
+                        program=program,
+                        recorded=row[f"recorded_{check}"] == "pass",
+                        rerun=None if rerun is None else rerun == "pass",
+                    )
                 )
-            )
-    return records, programs
+    return records, verdicts, left_out
+
+
+def answer_names(rows: list[dict]) -> list[str]:
+    """Return an answer's id for every record of one problem file: several models are several samples."""
+    seen: Counter[str] = Counter()
+    names = []
+    for row in rows:
+        names.append(answer_id(row["task_id"], seen[row["task_id"]]))
+        seen[row["task_id"]] += 1
+    return names
+
+
+def judge_answers(
+    problems: Path, rows: list[dict], work: Path, workers: int, core: str | None
+) -> tuple[dict[str, Verdict], dict[str, str]]:
+    """Return the verdicts on the solutions of records by program, and the tasks that are left out with the reason."""
+    wanted = {row["task_id"] for row in rows}
+    write_jsonl(work / "problems.jsonl", (row for row in read_rows(problems) if row["task_id"] in wanted))
+    benchmark, references = work / "evalplus.jsonl", work / "evalplus.references.jsonl"
+    prepare_benchmark("evalplus", work / "problems.jsonl", {}, benchmark, work / "source.json")
+    run_references(
+        benchmark=benchmark,
+        sandbox=SandboxSettings(),
+        workers=workers,
+        label=f"references/{problems.name}",
+        output=references,
+        stats=work / "references.json",
+        core=core,
+    )
+    answers = [
+        Answer(
+            id=name,
+            task=row["task_id"],
+            k=int(name.rpartition("-s")[2]),
+            texts=[row["solution"]],
+            finish_reasons=["stop"],
+            code=row["solution"],
+            drop=None,
+        )
+        for row, name in zip(rows, answer_names(rows), strict=True)
+    ]
+    write_jsonl(work / "completions.jsonl", (answer.dump() for answer in answers))
+    verify_completions(
+        benchmark=benchmark,
+        references=references,
+        completions=work / "completions.jsonl",
+        sandbox=SandboxSettings(),
+        workers=workers,
+        label=f"verdicts/{problems.name}",
+        output=work / "verdicts.jsonl",
+        stats=work / "verdicts.json",
+        core=core,
+    )
+    left_out = {name: row.left_out for name, row in read_references(references).items() if row.left_out}
+    path = work / "verdicts.jsonl"
+    return {verdict.id: verdict for verdict in load_rows(Verdict, read_jsonl(path), str(path))}, left_out
+
+
+# --- CanItEdit ------------------------------------------------------------------------------------------------------
 
 
 def needed_packages(problem: dict) -> set[str]:
@@ -416,10 +335,9 @@ def main() -> int:
     records: list[Record] = []
     verdicts: dict[str, Verdict] = {}
     not_at_hand: dict[str, list[str]] = {}
+    left_out: dict[str, str] = {}
     if "evalplus" in options.sets:
-        found, programs = evalplus_records(options.benchdata, options.every)
-        records += found
-        verdicts |= run_programs(Sandbox(EVALPLUS, options.workers, options.core), programs, "evalplus")
+        records, verdicts, left_out = evalplus_verdicts(options.benchdata, options.every, options.workers, options.core)
     if "canitedit" in options.sets:
         packages = sorted(name for name in LIBRARIES.values() if importlib.util.find_spec(name) and name not in REFUSED)
         settings = replace(CANITEDIT, packages=packages + [part for name in packages for part in PARTS.get(name, [])])
@@ -429,6 +347,7 @@ def main() -> int:
 
     result = compare(records, verdicts)
     result["packages_not_at_hand"] = not_at_hand
+    result["references_that_fail"] = left_out
     result["cpu_s"] = round(sum(verdict.cpu_s for verdict in verdicts.values()), 1)
     result["programs"] = len(verdicts)
     result["cores"] = sorted({verdict.core for verdict in verdicts.values()})
@@ -439,6 +358,8 @@ def main() -> int:
             f"{row['set']} {row['task']} {row['model']} {row['program']}: recorded {said}, "
             f"here {row['verdict']} {row['detail']}: {row['reason'] or 'NOT EXPLAINED'}"
         )
+    for task, reason in left_out.items():
+        print(f"{task} is not judged: {reason}")
     for name, count in result["sets"].items():
         print(
             f"{name}: {count['agree_with_steady']} of {count['steady']} steady records agree "
@@ -450,7 +371,7 @@ def main() -> int:
     )
     unexplained = [row for row in result["disagreements"] if row["reason"] is None]
     low = [name for name, count in result["sets"].items() if count["agreement"] < GATE]
-    return int(bool(unexplained or low))
+    return int(bool(unexplained or low or left_out))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,14 @@ def test_help(script):
 
 
 def problem(task: str, entry_point: str, solution: str, base: list, plus: list, atol: float = 0) -> dict:
-    fields = {"task_id": task, "entry_point": entry_point, "prompt": "", "canonical_solution": solution, "atol": atol}
+    prompt = f'"""\nWrite a function.\nassert {entry_point}\n"""\n'
+    fields = {
+        "task_id": task,
+        "entry_point": entry_point,
+        "prompt": prompt,
+        "canonical_solution": solution,
+        "atol": atol,
+    }
     return fields | {"base_input": base, "plus_input": plus}
 
 
@@ -210,67 +217,6 @@ def test_bad_benchdata(tmp_path, change, message):
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("task", "arguments", "expected"),
-    [
-        ("HumanEval/2", [[1]], [[1]]),
-        ("Mbpp/1", [[1]], [[1]]),
-        ("Mbpp/2", [[1], [2]], [(1,), (2,)]),
-        ("Mbpp/63", [[[1], [2]]], [[(1,), (2,)]]),
-        ("Mbpp/75", [[[1]], 2], [[(1,)], 2]),
-        ("Mbpp/307", [[1], 2, 3], [(1,), 2, 3]),
-        ("Mbpp/106", [[1], [2]], [[1], (2,)]),
-        ("Mbpp/259", [[[1]]], (((1,),),)),
-        ("Mbpp/722", [{"a": [1]}, 2], [{"a": (1,)}, 2]),
-        ("Mbpp/115", [[[1, 1], [], True]], [[{1}, {}, {}]]),
-        ("Mbpp/124", ["1", "2j"], [1.0, 2j]),
-        ("Mbpp/252", ["(1+2j)"], [1 + 2j]),
-    ],
-)
-def test_inputs_get_their_types_back(task, arguments, expected):
-    [found] = recorded_verdicts.convert(task, [arguments])
-    assert repr(found) == repr(expected)
-
-
-@pytest.mark.parametrize(
-    ("entry_point", "arguments", "found", "expected", "right"),
-    [
-        ("are_equivalent", [1, 2], False, True, True),
-        ("sum_div", [1], 0, 1, True),
-        ("sum_div", [8], 6, 7, False),
-        ("surface_Area", [4, 3], 48, 33, False),
-        ("surface_Area", [4, 3], 45, 33, True),
-        ("digit_distance_nums", [1, 256], 12, 6, True),
-        ("digit_distance_nums", [1, 256], 11, 6, False),
-        ("larg_nnum", [[1, 2], 2], [2, 1], [1, 2], True),
-        ("check_str", ["a"], "a match", object(), True),
-        ("check_str", ["a"], None, object(), False),
-        ("check_str", ["a"], True, None, False),
-        ("another", [1], 1, 1, None),
-    ],
-)
-def test_rules_for_single_tasks(entry_point, arguments, found, expected, right):
-    assert recorded_verdicts.is_special(entry_point, arguments, found, expected, 0.0001) == right
-
-
-@pytest.mark.parametrize(
-    ("found", "expected", "close"),
-    [
-        (1.0, 1.0 + 9e-7, True),
-        (1.0, 1.0 + 2e-6, False),
-        ([1.0, [2.0]], [1.0, [2.0]], True),
-        ([1.0], [1.0, 2.0], False),
-        (float("inf"), float("inf"), True),
-        (float("nan"), float("nan"), False),
-        (1e9, 1e9 + 50, True),
-        ("1", 1.0, False),
-        (1.0, "1", False),
-    ],
-)
-def test_closeness(found, expected, close):
-    assert recorded_verdicts.is_close(found, expected, 1e-6) is close
 
 
 if benchdata := os.environ.get("SELFALIGN_BENCHDATA"):

@@ -1,8 +1,8 @@
 """Values of Python as JSON and back: what a program in the sandbox is called with and what it returns.
 
-The sandbox's driver holds this module's source, so it imports nothing of ours. JSON arrays are lists; other types are
-objects with one key: t tuple, s set, d dict (pairs), i large integer, r float that JSON lacks, c complex, b bytes,
-o anything else (type and, for a few, its repr), h digest of a long value.
+The sandbox has this module and `driver` preloaded, so they import nothing else of ours. JSON arrays are lists; other
+types are objects with one key: t tuple, s set, d dict (pairs), i large integer, r float that JSON lacks, c complex,
+b bytes, o anything else (type and, for a few, its repr), h digest of a long value.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ def encode(value):
         return {"c": [encode(value.real), encode(value.imag)]}
     if isinstance(value, bytes | bytearray):
         return {"b": value.hex()}
-    if kind.__module__ == "numpy" and getattr(value, "ndim", 1) == 0:  # arrays compare element by element: no equals
+    if hasattr(kind, "dtype") and value.ndim == 0:  # a number of numpy; an array's == gives no single answer
         return encode(value.tolist())
     return {"o": [kind.__name__, repr(value) if kind.__name__ in PLAIN else None]}
 
