@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from datasketch import MinHash
 
-from selfalign.matching import benchmarks
+from selfalign.matching import trees
 from selfalign.matching.benchmarks import BenchmarkIndex, load_benchmarks, name_words
 from selfalign.matching.funnels import Funnel, sum_funnels
 from selfalign.matching.near_duplicates import (
@@ -239,7 +239,7 @@ NOT_PARSED = [
 @pytest.mark.parametrize(("code", "parsed"), NOT_PARSED)
 def test_code_is_parsed_only_where_a_tree_can_match(code, parsed, monkeypatch):
     texts = []
-    monkeypatch.setattr(benchmarks, "parse_python", texts.append)
+    monkeypatch.setattr(trees, "parse_python", texts.append)
     INDEX.find(code)
     assert texts == [code] * parsed
 
