@@ -110,11 +110,8 @@ def _digest_group(group: _Group, rows: np.ndarray) -> np.ndarray:
 
 def _find_evidence(group: _Group, rows: np.ndarray) -> dict[int, list[Evidence]]:
     """Return the rows that match a benchmark task: row in the group to evidence."""
-    found = {}
-    for row, code in zip(rows.tolist(), group.codes(rows), strict=True):
-        if evidence := _index.find(code):
-            found[row] = evidence
-    return found
+    found = zip(rows.tolist(), _index.find_all(group.codes(rows)), strict=True)
+    return {row: evidence for row, evidence in found if evidence}
 
 
 def _sketch_group(group: _Group, rows: np.ndarray) -> Sketch:
