@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("functions", nargs="+", help="Parquet files of extract_functions")
     parser.add_argument("--count", type=int, default=5000, help="functions to measure on (default 5000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
-    parser.add_argument("--checker", default="ty", help="of the type check (default ty)")
+    parser.add_argument("--checkers", nargs="+", default=["ty"], help="of the type check, in order (default ty)")
     parser.add_argument("--seed", type=int, default=1, help="of the sample (default 1)")
     parser.add_argument("--output", help="JSON to write (default: only shown)")
     options = parser.parse_args()
@@ -147,7 +147,7 @@ def main() -> None:
         raise ValueError(f"the files hold {len(functions):,} functions; give more, or ask for fewer")
     functions = random.Random(options.seed).sample(functions, options.count)
     listed = [
-        {"name": name} | ({"checker": options.checker} if name == "type_check" else {}) for name in ORDERS["paper"]
+        {"name": name} | ({"checkers": options.checkers} if name == "type_check" else {}) for name in ORDERS["paper"]
     ]
     filters = dict(parse_filters(json.dumps(listed)).rows)
     results: dict = {

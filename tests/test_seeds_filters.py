@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from selfalign.seeds.filters import (
 )
 from selfalign.seeds.import_inference import TABLE
 from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS, Candidate, Drop, filter_part
-from selfalign.seeds.type_check import CHECKERS, InstalledModules, TypeChecker, find_tool
+from selfalign.seeds.type_check import CHECKERS, InstalledModules, TypeChecker, find_tool, undefined_names
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -292,16 +293,43 @@ def test_the_type_check_finds_planted_errors_and_nothing_else(checker):
     if shutil.which(checker, path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])) is None:
         pytest.skip(f"{checker} is not in the lock and not installed")
     rows = [function(code, number, imports) for number, (code, imports, _) in enumerate(TYPES)]
-    found = TypeChecker(checker=checker, batch=10, timeout_s=300).check(rows)
+    found = TypeChecker(checkers=[checker], batch=10, timeout_s=300).check(rows)
     assert [error and error[0] for error in found] == [case[2] for case in TYPES]
     assert found[1] == ("undefined name", "helper")
     assert found[9] == ("unresolved import", "no_such_module")
     assert "nothing" in found[5][1]
 
 
+# What only one of the two finds
+DISAGREEMENTS = [
+    # code, the checker that finds an error, its rule
+    ("def f(x):\n    # type: (Later) -> int\n    return 1", "basedpyright", "reportUndefinedVariable"),
+    (
+        "def f(x):\n    def g(y): return 1\n    def g(y): return 2\n    return g(x)",
+        "basedpyright",
+        "reportRedeclaration",
+    ),
+    ("def f(x, y=[]):\n    return y.nothing", "ty", "missing-union-attribute"),
+    ("def f(x):\n    global later\n    later = x\n    return later", "ty", "unresolved-global"),
+]
+
+
+@pytest.mark.parametrize("checkers", [["ty"], ["basedpyright"], ["ty", "basedpyright"]], ids="+".join)
+def test_checkers_in_turn_keep_what_all_of_them_keep_however_functions_are_batched(checkers):
+    rows = [function(code, number, imports) for number, (code, imports, _) in enumerate(TYPES)]
+    rows += [function(code, len(rows) + number) for number, (code, _, _) in enumerate(DISAGREEMENTS)]
+    found = TypeChecker(checkers=checkers, batch=100, timeout_s=300).check(rows)
+    assert [error and error[0] for error in found[: len(TYPES)]] == [case[2] for case in TYPES]
+    for error, (_, checker, rule) in zip(found[len(TYPES) :], DISAGREEMENTS, strict=True):
+        assert (error and error[1].partition(":")[0]) == (rule if checker in checkers else None)
+    order = random.Random(1).sample(range(len(rows)), len(rows))
+    in_batches = TypeChecker(checkers=checkers, batch=9, timeout_s=300).check([rows[number] for number in order])
+    assert in_batches == [found[number] for number in order]
+
+
 def test_the_default_checker_is_installed():
     [(_, row_filter)] = parse_filters('[{"name": "type_check"}]').rows
-    assert find_tool(row_filter.checker)
+    assert all(find_tool(name) for name in row_filter.checkers)
 
 
 MODULES = [
@@ -358,7 +386,7 @@ def test_a_crash_or_a_time_out_of_the_type_checker_loses_no_other_function(check
     }
     rows = [function(f"def f(x):\n    return {body}", number) for number, body in enumerate(reasons)]
     rows.append(function("def f(x):\n    return 'garbage'", len(rows)))
-    found = TypeChecker(checker=checker, batch=100, timeout_s=1).check(rows)
+    found = TypeChecker(checkers=[checker], batch=100, timeout_s=1).check(rows)
     expected = [reason and (f"type checker {reason}", "") for reason in reasons.values()]
     garbage = "skipped a function" if checker == "zuban" else "crashed"  # its output is lines
     assert found == [*expected, (f"type checker {garbage}", "")]
@@ -367,10 +395,16 @@ def test_a_crash_or_a_time_out_of_the_type_checker_loses_no_other_function(check
 def test_a_type_checker_that_is_not_installed_is_a_clear_error(monkeypatch, tmp_path):
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="basedpyright is not installed; install it with"):
+        TypeChecker(checkers=["basedpyright"], batch=1, timeout_s=1).check([function("def f(x): return x")])
     with pytest.raises(ValueError, match="ruff is not installed; install it with"):
-        TypeChecker(checker="basedpyright", batch=1, timeout_s=1).check([function("def f(x): return x")])
+        undefined_names([function("def f(x): return x")])
     with pytest.raises(ValueError, match="unknown checker 'mypy'; known are ty, pyrefly, zuban, pyright, basedpyright"):
-        TypeChecker(checker="mypy", batch=1, timeout_s=1)
+        TypeChecker(checkers=["mypy"], batch=1, timeout_s=1)
+    (tmp_path / "ty").write_text("#!/bin/sh\n")
+    (tmp_path / "ty").chmod(0o755)
+    with pytest.raises(ValueError, match="basedpyright is not installed"):  # said first, though it runs last
+        TypeChecker(checkers=["ty", "basedpyright"], batch=1, timeout_s=1).check([function("def f(x): return x")])
 
 
 LISTS = [
@@ -389,7 +423,10 @@ LISTS = [
     ),
     ('[{"name": "docstring_judge"}]', "model"),
     ('[{"name": "docstring_judge", "model": "m", "threshold": 0}]', "threshold above 0"),
-    ('[{"name": "type_check", "checker": "mypy"}]', "entry 1, type_check: .*unknown checker 'mypy'"),
+    ('[{"name": "type_check", "checkers": ["mypy"]}]', "entry 1, type_check: .*unknown checker 'mypy'"),
+    ('[{"name": "type_check", "checkers": "ty"}]', "entry 1, type_check: checkers is 'ty', which is not"),
+    ('[{"name": "type_check", "checkers": []}]', "entry 1, type_check: .*no checker; list at least one of ty"),
+    ('[{"name": "type_check", "checkers": ["ty", "ty"]}]', "entry 1, type_check: .*ty is listed twice"),
 ]
 
 

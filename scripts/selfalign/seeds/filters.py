@@ -237,9 +237,13 @@ class DocstringQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class TypeCheck:
-    """Keep functions in which a type checker finds no error; undefined names are looked for first, with ruff."""
+    """Keep functions in which no type checker finds an error; undefined names are looked for first, with ruff.
 
-    checker: str = "ty"
+    Attributes:
+        checkers: Run in this order, each on what those before it keep (see `selfalign.seeds.type_check`).
+    """
+
+    checkers: tuple[str, ...] = ("ty",)
     batch: int = 5000
     timeout_s: int = 600
 
@@ -247,7 +251,7 @@ class TypeCheck:
         self._checker()  # wrong settings are said before any work
 
     def _checker(self) -> TypeChecker:
-        return TypeChecker(checker=self.checker, batch=self.batch, timeout_s=self.timeout_s)
+        return TypeChecker(checkers=self.checkers, batch=self.batch, timeout_s=self.timeout_s)
 
     def __call__(self, candidates: Sequence[Candidate]) -> Outcomes:
         functions = [one.function for one in candidates]

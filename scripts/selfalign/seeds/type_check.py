@@ -1,8 +1,9 @@
 """Type-check many functions in few processes, each function with its imports, on its own.
 
-Three steps, each on what the one before left: undefined names (with ruff) and imports of modules that are not
-installed cost next to nothing and remove most; the rest goes to a type checker, many functions in one process.
-A process that crashes or runs too long is repeated on halves, so it loses no function but one that fails by itself.
+Each step takes what the one before left: undefined names (with ruff) and imports of modules that are not installed
+cost next to nothing and remove most; the rest goes to one type checker or to several in turn, many functions in one
+process. A process that crashes or runs too long is repeated on halves, so it loses no function but one that fails by
+itself.
 
 Checkers are set to what Pyright calls an error in its standard mode, as far as they can be: bench/README.md holds how
 far their verdicts agree and what they cost.
@@ -213,21 +214,28 @@ class InstalledModules:
 
 @dataclass(frozen=True, kw_only=True)
 class TypeChecker:
-    """Run a type checker on functions.
+    """Run type checkers on functions.
 
     Attributes:
-        checker: One of `CHECKERS`.
+        checkers: Of `CHECKERS`, in the order in which they run; each sees what those before it keep. What is kept has
+            no error in any, so the last one may be slow: a fast one before it spares it part of the work.
         batch: Functions for one process.
         timeout_s: Wall seconds for one process; then its functions are tried in two halves.
     """
 
-    checker: str
+    checkers: Sequence[str]
     batch: int
     timeout_s: int
 
     def __post_init__(self):
-        if self.checker not in CHECKERS:
-            raise ValueError(f"type check: unknown checker {self.checker!r}; known are {', '.join(CHECKERS)}")
+        known = ", ".join(CHECKERS)
+        if not self.checkers:
+            raise ValueError(f"type check: no checker; list at least one of {known}, or leave type_check out")
+        for number, name in enumerate(self.checkers):
+            if name not in CHECKERS:
+                raise ValueError(f"type check: unknown checker {name!r}; known are {known}")
+            if name in self.checkers[:number]:
+                raise ValueError(f"type check: {name} is listed twice; one run of it says all, so list it once")
         if self.batch < 1 or self.timeout_s < 1:
             raise ValueError("type check: batch and timeout_s must be at least 1")
 
@@ -235,8 +243,10 @@ class TypeChecker:
         """Return for each function None, or the reason why it is dropped and what was found.
 
         Raises:
-            ValueError: ruff or the checker is not installed.
+            ValueError: ruff or a checker is not installed.
         """
+        for name in self.checkers:
+            find_tool(name)  # a missing one is said before any work
         found: dict[int, tuple[str, str]] = {
             number: ("undefined name", names) for number, names in undefined_names(rows).items()
         }
@@ -245,18 +255,18 @@ class TypeChecker:
             missing = installed.missing(row.imports) if number not in found else []
             if missing:
                 found[number] = ("unresolved import", ", ".join(missing))
-        found |= self.type_errors(rows, [number for number in range(len(rows)) if number not in found])
+        for name in self.checkers:
+            found |= self.type_errors(name, rows, [number for number in range(len(rows)) if number not in found])
         return [found.get(number) for number in range(len(rows))]
 
-    def type_errors(self, rows: Sequence[Function], numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
-        """Return reason and first error of those of the numbered functions in which the checker finds any."""
-        program = find_tool(self.checker)
+    def type_errors(self, name: str, rows: Sequence[Function], numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Return reason and first error of those of the numbered functions in which one checker finds any."""
         found: dict[int, tuple[str, str]] = {}
         waiting = [numbers[start : start + self.batch] for start in range(0, len(numbers), self.batch)]
         while waiting:
             batch = waiting.pop()
             try:
-                found |= self._run(program, rows, batch)
+                found |= self._run(name, rows, batch)
             except CheckFailed as error:
                 if len(batch) == 1:
                     found[batch[0]] = (f"type checker {error}", "")
@@ -266,13 +276,13 @@ class TypeChecker:
                     waiting += [batch[middle:], batch[:middle]]
         return found
 
-    def _run(self, program: str, rows: Sequence[Function], numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
-        checker = CHECKERS[self.checker]
+    def _run(self, name: str, rows: Sequence[Function], numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
+        checker = CHECKERS[name]
         with tempfile.TemporaryDirectory(prefix="selfalign-") as folder:
             _write_programs(folder, rows, numbers)
-            for name, text in {CANARY: CANARY_PROGRAM, **checker.settings}.items():
-                Path(folder, name).write_text(text)
-            output = self._output([program, *checker.command], folder, checker)
+            for file, text in {CANARY: CANARY_PROGRAM, **checker.settings}.items():
+                Path(folder, file).write_text(text)
+            output = self._output([find_tool(name), *checker.command], folder, checker)
             try:
                 diagnostics = list(checker.read(output))
             except (ValueError, LookupError, TypeError):  # no report, or not one of this checker
