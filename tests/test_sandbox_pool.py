@@ -216,6 +216,13 @@ def test_matplotlib_draws_and_numpy_has_a_fixed_seed(core):
     assert found.verdict == "passed", found
 
 
+def test_pandas_does_not_look_for_copies(environment):
+    """It would ask gc.get_referents, which no program may, at every write to a part of a table."""
+    install(environment, "pandas", [], module="class options:\n    class mode:\n        chained_assignment = 'warn'\n")
+    code = "import pandas\nassert pandas.options.mode.chained_assignment is None\n"
+    assert judge(Program(id="x", code=code), packages=["pandas"])["x"].verdict == "passed"
+
+
 def test_packages_do_not_bring_ctypes():
     code = "import numpy\nimport ctypes\nassert ctypes.sizeof(ctypes.c_int) == 4\n"
     assert judge(Program(id="x", code=code), packages=["numpy"])["x"].verdict == "exception"

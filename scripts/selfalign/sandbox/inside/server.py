@@ -265,6 +265,9 @@ def serve() -> None:
             return
     if "numpy" in sys.modules:  # as `random`, which the core seeds
         sys.modules["numpy"].random.seed(0)
+    if "pandas" in sys.modules:  # to warn of writes to a copy it asks gc.get_referents, which programs may not
+        with contextlib.suppress(AttributeError):  # it has no such option from some version on
+            sys.modules["pandas"].options.mode.chained_assignment = None
     machine = os.uname().machine
     if machine not in ARCHITECTURES:
         write_frame(replies, {"error": f"the sandbox has no system call filter for {machine}"})
