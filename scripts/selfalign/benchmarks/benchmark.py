@@ -116,7 +116,11 @@ class Benchmark:
         return found == expected
 
     def measure_program(self, task: Task, code: str) -> tuple[str, str]:
-        """Return a passing solution as code and tests that print what is to be measured."""
+        """Return a passing solution as code and tests that print what is to be measured.
+
+        Raises:
+            ValueError: this one cannot be measured.
+        """
         raise NotImplementedError
 
     def measure_data(self, task: Task) -> str:

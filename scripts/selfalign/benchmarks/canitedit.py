@@ -12,12 +12,13 @@ ExcessCode is the share of a passing program's lines that its tests do not run: 
 of the answers that pass, whole percent as coverage.py prints it; 100 less the mean over tasks that some answer passes.
 The lines of the few tests that are not marked `pragma: no cover` count, as with the authors.
 
-47_merge_sort and 60_unique_number assert wall-clock time. Programs with torch or pandas need a `memory_mb` of 4096.
+47_merge_sort and 60_unique_number assert wall-clock time, so their verdicts depend on the machine.
 """
 
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from selfalign.benchmarks.benchmark import Benchmark
 from selfalign.benchmarks.downloads import Source
@@ -28,7 +29,7 @@ from selfalign.benchmarks.statistics import bootstrap_interval
 from selfalign.benchmarks.tasks import Task, single, text
 
 INSTRUCTIONS = ("descriptive", "lazy")
-PRINT_LINES = f'\nassert __import__("os").write(1, f"{MARK!s}{{[*{RAN}]}}".encode())\n'.replace(MARK, "\\x1e")
+PRINT_LINES = f'\nassert __import__("os").write(1, ({MARK!r} + str([*{RAN}])).encode())\n'
 
 
 class CanItEdit(Benchmark):
@@ -37,6 +38,7 @@ class CanItEdit(Benchmark):
     source = Source(hub="nuprl/CanItEdit", files=("**/test*", "test*"))
     # z3 works through ctypes, which the sandbox refuses.
     packages = ("numpy", "scipy", "scipy.stats", "pandas", "sklearn", "torch", "autograd", "flask", "vllm")
+    sandbox: ClassVar = {"memory_mb": 4096}  # torch and pandas
     measures = True
 
     def read_tasks(self, fields: dict, benchmark: str) -> list[Task]:

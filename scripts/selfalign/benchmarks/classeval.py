@@ -40,6 +40,9 @@ from selfalign.benchmarks.tasks import Check, Task, text
 STRATEGIES = ("holistic", "incremental", "compositional")
 QUOTES = re.compile("[“”]{3}")
 HEADER = re.compile(r"(?:@[^\n]*\n\s*)*def [^\n]*:[ \t]*\n")
+FILE = '__file__ = __import__("os").path.abspath("test.py")\n'  # tests write beside it
+# Test cases that read what others have written before them
+NEEDED = {"CookiesUtilTestLoadCookies": ["CookiesUtilTestGetCookies"]}
 METHOD_STOP = [
     "\n    def ",
     "\n    @",
@@ -81,7 +84,9 @@ class ClassEval(Benchmark):
         name, skeleton, tests = text(fields, "class_name"), text(fields, "skeleton").strip(), text(fields, "test")
         imports = "".join(f"{line}\n" for line in fields["import_statement"])
         classes = [item.strip() for item in fields["test_classes"]]
-        checks = [Check(name=item, tests=only_class(tests, item, classes)) for item in classes]
+        checks = [
+            Check(name=item, tests=only_classes(tests, [item, *NEEDED.get(item, ())], classes)) for item in classes
+        ]
         block = f"```python\n{skeleton}\n```"
         prefix = f"{imports}class {name}:\n"
         whole = strategy == "holistic"
@@ -146,21 +151,21 @@ class ClassEval(Benchmark):
         return "\n".join([f"{task.data['imports']}{task.data['constructor']}\n", *methods]), None
 
 
-def only_class(tests: str, name: str, classes: Sequence[str]) -> str:
-    """Return test code with one of its classes of test cases, without the others.
+def only_classes(tests: str, names: Sequence[str], classes: Sequence[str]) -> str:
+    """Return test code with some of its classes of test cases, without the others.
 
     Raises:
         ValueError: it has no such class.
     """
     lines = tests.splitlines(keepends=True)
     found = {node.name: node for node in ast.parse(tests).body if isinstance(node, ast.ClassDef)}
-    if name not in found:
-        raise ValueError(f"the tests have no class {name}; is this a file of the kind classeval?")
+    if missing := set(names) - found.keys():
+        raise ValueError(f"the tests have no class {', '.join(sorted(missing))}; is this a file of the kind classeval?")
     for other in classes:
-        if other != name and other in found:
+        if other not in names and other in found:
             node = found[other]
             lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
-    return "".join(lines)
+    return FILE + "".join(lines) if "__file__" in tests else "".join(lines)
 
 
 def contract(method: dict) -> str:

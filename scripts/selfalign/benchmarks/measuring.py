@@ -73,9 +73,13 @@ def measure_completions(
         name = names[row]
         if name in measured or name in waiting:
             continue
-        waiting[name] = task, code
         kind = KINDS[task.kind]
-        program, tests = kind.measure_program(task, code)
+        try:
+            program, tests = kind.measure_program(task, code)
+        except ValueError as error:
+            measured[name] = {"id": name, "values": None, "detail": str(error)}
+            continue
+        waiting[name] = task, code
         compare = OutputCollection(printed=printed, id=name)
         programs.append(
             Program(
