@@ -37,9 +37,8 @@ import pyarrow.parquet  # noqa: E402
 from measuring import describe_machine  # noqa: E402
 from seeds_decontamination import read_tasks  # noqa: E402
 
-from selfalign.benchmarks.preparation import prepare_benchmark  # noqa: E402
 from selfalign.records.commands import run_command  # noqa: E402
-from selfalign.records.files import read_json, write_json, write_jsonl, write_table  # noqa: E402
+from selfalign.records.files import read_json, read_jsonl, write_json, write_jsonl, write_table  # noqa: E402
 from selfalign.records.progress import Progress  # noqa: E402
 from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS  # noqa: E402
 
@@ -217,10 +216,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="selection-") as name:
         folder = Path(name)
         if data := os.environ.get("SELFALIGN_BENCHDATA"):
-            results["tasks"] = write_jsonl(folder / "tasks.jsonl", read_tasks(Path(data)))
+            tasks = read_tasks(Path(data))
         else:
-            demo = ROOT / "resources/demo/benchmark.jsonl"
-            results["tasks"] = prepare_benchmark("demo", demo, folder / "tasks.jsonl")
+            rows = read_jsonl(ROOT / "resources/demo/benchmark.jsonl")
+            tasks = [{"id": row["task_id"], "benchmark": "demo", "prompt": None} | row for row in rows]
+        results["tasks"] = write_jsonl(folder / "tasks.jsonl", tasks)
         for size in options.sizes:
             parts = folder / "parts"
             corpus = write_corpus(parts, options.functions, size)
