@@ -35,10 +35,14 @@ def run_workflow(folder: Path, *arguments: str, config: Path | str = SMALL) -> s
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
 
 
-def run_and_kill(folder: Path, stop: Callable[[], bool]) -> bool:
-    """Run the workflow in a folder; kill -9 its whole process group when stop() says so; return whether it did."""
+def run_and_kill(folder: Path, stop: Callable[[], bool], *targets: str) -> bool:
+    """Run the workflow in a folder, all of it or some targets; kill -9 its process group when stop() says so.
+
+    Returns:
+        Whether it was killed; it may have ended before.
+    """
     log = open(folder / "killed.log", "ab")  # noqa: SIM115
-    command = workflow_command()
+    command = workflow_command(*targets)
     process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     while process.poll() is None:
         if stop():

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,46 @@ def test_killed_in_every_stage_the_files_are_the_same(small_run, tmp_path):
     assert final_files(tmp_path) == final_files(small_run)
     assert not list(tmp_path.rglob("*.partial"))
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_killed_at_work_on_the_seeds_the_files_are_the_same(small_run, tmp_path):
+    """Kill the filters early and late, and the selection while it writes, until it was met there twice."""
+    folder = checkout(tmp_path) / "results/corpora/packages"
+    target = "results/corpora/packages/seeds.parquet"
+
+    def filters_for(seconds: float) -> Callable[[], bool]:
+        started: list[float] = []
+
+        def stop() -> bool:
+            if not started and any(tmp_path.glob("results/logs/filter_functions/packages/*.log")):
+                started.append(time.monotonic())
+            return bool(started) and time.monotonic() > started[0] + seconds
+
+        return stop
+
+    def selection_writes() -> bool:
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            if any(folder.glob(".*.ranges/*")):
+                return True
+            time.sleep(0.001)
+        return False
+
+    for seconds in (0.5, 2.5):
+        assert run_and_kill(tmp_path, filters_for(seconds), target)
+        assert not (folder / "seeds.parquet").exists()
+    met = 0
+    for _ in range(6):  # the files of ranges are there for a moment only, which may be missed
+        met += run_and_kill(tmp_path, selection_writes, target)
+        if met == 2:
+            break
+        (folder / "seeds.parquet").unlink(missing_ok=True)
+    assert met == 2
+    result = run_workflow(tmp_path, target)
+    assert result.returncode == 0, result.stdout + result.stderr
+    for name in ("seeds.parquet", "rejected.parquet", "contamination.jsonl", "funnel.json"):
+        assert (folder / name).read_bytes() == (small_run / "results/corpora/packages" / name).read_bytes(), name
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".") and ".snakemake" not in path.name]
 
 
 def test_a_missing_bubblewrap_is_one_clear_error(tmp_path):
