@@ -188,6 +188,17 @@ def test_wrong_output(core):
     assert {row.assertions for row in found.values()} == {1}
 
 
+def test_a_comparison_that_is_false_compares():
+    """As one that holds what is expected, where that is nothing."""
+
+    class Nothing(Expect):
+        def __len__(self):
+            return 0
+
+    found = judge(Program(id="x", code="print(1)", tests=DONE, compare=Nothing()))["x"]
+    assert found.verdict == "wrong_output"
+
+
 def test_what_it_says_can_be_stored(core, tmp_path):
     """A comparison may decode what was printed to anything."""
 

@@ -314,9 +314,9 @@ static int flush_output(void) {
         if (file == NULL || file == Py_None) continue;
         Py_INCREF(file); /* its methods may be the program's */
         PyObject *closed = PyObject_GetAttrString(file, "closed");
-        const int open = closed == NULL || PyObject_IsTrue(closed) == 0;
+        const int is_open = closed == NULL || PyObject_IsTrue(closed) == 0;
         PyErr_Clear();
-        if (open && ended(PyObject_CallMethod(file, "flush", NULL))) return -1;
+        if (is_open && ended(PyObject_CallMethod(file, "flush", NULL))) return -1;
     }
     return 0;
 }
@@ -526,12 +526,13 @@ static PyObject *run_program(PyObject *job, PyObject *prepare, PyObject *request
     /* What contradicts itself was written by somebody else: then nothing on the page counts. */
     const int says_passed = strcmp(page->verdict, "passed") == 0 && !page->false_assertion && !page->failed_case;
     const int attested = ATTESTED(status) && *page->verdict && passed == says_passed;
-    return Py_BuildValue("{s:s,s:i,s:i,s:s,s:y,s:y,s:i,s:i,s:i,s:l,s:i,s:L,s:d,s:d,s:d,s:l,s:l}", "broken", broken, "started",
-                         page->started, "attested", attested, "verdict", attested ? page->verdict : "", "kind",
-                         page->kind, "message", page->message, "line", page->line, "false_assertion",
+    return Py_BuildValue("{s:s,s:i,s:i,s:s,s:y,s:y,s:i,s:i,s:i,s:l,s:i,s:L,s:d,s:d,s:d,s:l,s:l}", "broken", broken,
+                         "started", page->started, "attested", attested, "verdict", attested ? page->verdict : "",
+                         "kind", page->kind, "message", page->message, "line", page->line, "false_assertion",
                          page->false_assertion, "failed_case", page->failed_case, "assertions", page->assertions,
-                         "status", status, "printed", printed, "cpu_s", cpu, "wall_s", seconds(CLOCK_MONOTONIC) - start, "max_rss_mb",
-                         usage.ru_maxrss / 1024.0, "waits", usage.ru_nvcsw, "preemptions", usage.ru_nivcsw);
+                         "status", status, "printed", printed, "cpu_s", cpu, "wall_s", seconds(CLOCK_MONOTONIC) - start,
+                         "max_rss_mb", usage.ru_maxrss / 1024.0, "waits", usage.ru_nvcsw, "preemptions",
+                         usage.ru_nivcsw);
 }
 
 static PyObject *run(PyObject *self, PyObject *arguments) {
@@ -561,8 +562,9 @@ static PyObject *configure(PyObject *self, PyObject *arguments) {
     PyObject *types = PyImport_ImportModule("types"), *loader = PyImport_ImportModule("_frozen_importlib_external");
     if (!sys || !random || !types || !loader || page)
         return PyErr_Format(PyExc_RuntimeError, "configure: once, in the server");
-    if (!PyArg_ParseTuple(arguments, "dLLliissy#i", &set.wall_factor, &set.memory, &set.disk, &set.processes, &set.progress,
-                          &set.extensions, &set.name, &set.work, &filter, &size, &set.own_pid_namespace))
+    if (!PyArg_ParseTuple(arguments, "dLLliissy#i", &set.wall_factor, &set.memory, &set.disk, &set.processes,
+                          &set.progress, &set.extensions, &set.name, &set.work, &filter, &size,
+                          &set.own_pid_namespace))
         return NULL;
     PyObject *coroutine = PyObject_GetAttrString(types, "coroutine");
     PyObject *compile = PyObject_GetAttrString(loader, "_compile_bytecode");

@@ -251,7 +251,7 @@ class Worker:
         """
         try:
             answer = self._receive()
-            if self.program.compare:
+            if self.program.compare is not None:
                 self.deadline = max(self.deadline, time.monotonic() + GRACE_S)  # a comparison may have held us up
                 answer["printed"] = self._read(answer["printed"], self.program.compare.collect_kb * 1024)
         except WorkerDied as error:
@@ -283,7 +283,7 @@ def make_verdict(program: Program, answer: dict) -> Verdict:
     """Return the row of a program, once its comparison has seen what it printed; the answer loses that."""
     printed = answer.pop("printed")
     row = {name: value for name, value in answer.items() if name != "starved"}
-    if program.compare and row["verdict"] == "passed":
+    if program.compare is not None and row["verdict"] == "passed":
         wrong = program.compare(printed.decode("utf-8", "replace"))
         assert isinstance(wrong, str), f"the comparison {program.compare.key} gave {type(wrong).__name__}, not a text"
         if wrong:

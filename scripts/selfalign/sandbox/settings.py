@@ -30,7 +30,7 @@ COLLECT_LIMIT_KB = 1 << 18  # KiB; a worker holds the output once, the superviso
 class Comparison(Protocol):
     """Says outside the sandbox whether a program printed what was expected; what it expects never gets inside.
 
-    What is compared is all that the program wrote to its standard output and error, in that order, and what was left in
+    What is compared is all that the program wrote to its standard output and error, in one text, and what was left in
     the buffers of `sys.stdout` and `sys.stderr` when it returned. Functions of `atexit` do not run.
 
     Attributes:

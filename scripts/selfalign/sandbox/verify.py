@@ -119,7 +119,7 @@ def _survey(
 
 def _fingerprint(program: Program) -> bytes:
     """Return what tells a program's text, data, limit and comparison from others, in 16 bytes."""
-    compare = program.compare and (program.compare.key, program.compare.collect_kb)
+    compare = None if program.compare is None else (program.compare.key, program.compare.collect_kb)
     text = f"{len(program.code)} {len(program.tests)} {program.code}{program.tests}{program.cpu_s} {compare} "
     found = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
     found.update(program.data.encode("utf-8", "surrogatepass"))
