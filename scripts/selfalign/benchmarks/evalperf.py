@@ -25,8 +25,6 @@ from pathlib import Path
 from statistics import mean
 from typing import ClassVar
 
-import pyarrow.parquet
-
 from selfalign.benchmarks.driver import MARK
 from selfalign.benchmarks.evalplus import EvalPlus, convert
 from selfalign.benchmarks.files import read_json_lines
@@ -152,6 +150,8 @@ def _find(folder: Path, pattern: str) -> Path:
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[int, dict]]:
+    import pyarrow.parquet  # not in every environment in which programs of benchmarks run
+
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             number = 0
