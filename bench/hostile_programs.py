@@ -136,8 +136,8 @@ def wrap_unprivileged(command: list[str], environment: str, secret: str) -> list
     }.items():
         options += ["--setenv", name, value]
     options += ["--remount-ro", "/", "--chdir", "/tmp"]
-    job = {"bwrap": shutil.which("bwrap"), "binds": binds, "options": options, "command": [*limits(), *command]}
-    return [sys.executable, "-I", "-S", launch.__file__, json.dumps(job)]
+    job = {"bwrap": shutil.which("bwrap"), "first": [], "binds": binds, "options": options}
+    return [sys.executable, "-I", "-S", launch.__file__, json.dumps(job | {"command": [*limits(), *command]})]
 
 
 def wrap_root(command: list[str]) -> list[str]:
