@@ -235,6 +235,19 @@ def answer(core: Core, prepare: typing.Callable, request: dict, settings: dict, 
                 write_all(replies, part)
 
 
+def warm_up() -> None:
+    """Let packages do before programs what they do once and programs may not; give them a fixed random seed."""
+    if "scipy" in sys.modules:
+        importlib.import_module("scipy.integrate").quad(abs, 0, 1)  # imports ctypes
+    if "sklearn" in sys.modules:  # it looks by ctypes for libraries that have threads
+        importlib.import_module("sklearn.cluster").KMeans(1, n_init=1).fit([[0.0], [1.0]])
+    if "pandas" in sys.modules:  # to warn of writes to a copy it asks gc.get_referents
+        with contextlib.suppress(AttributeError):  # it has no such option from some version on
+            sys.modules["pandas"].options.mode.chained_assignment = None
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)  # as `random`, which the core seeds
+
+
 def load_core(path: str):
     """Load the C core from its file."""
     loader = importlib.machinery.ExtensionFileLoader("selfalign_sandbox", path)
@@ -263,11 +276,7 @@ def serve() -> None:
         except Exception as error:  # whatever a package's own code raises
             write_frame(replies, {"error": tidy(f"{name}: {type(error).__name__}: {error}", 2000)})
             return
-    if "numpy" in sys.modules:  # as `random`, which the core seeds
-        sys.modules["numpy"].random.seed(0)
-    if "pandas" in sys.modules:  # to warn of writes to a copy it asks gc.get_referents, which programs may not
-        with contextlib.suppress(AttributeError):  # it has no such option from some version on
-            sys.modules["pandas"].options.mode.chained_assignment = None
+    warm_up()
     machine = os.uname().machine
     if machine not in ARCHITECTURES:
         write_frame(replies, {"error": f"the sandbox has no system call filter for {machine}"})
