@@ -3,8 +3,10 @@
 import ast
 import gzip
 import json
+import lzma
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -533,3 +535,52 @@ if benchdata := os.environ.get("SELFALIGN_BENCHDATA"):
         assert wrong == {}
         mutated = [row["verdict"] == "passed" for name, row in found.items() if "-s0/" not in name]
         assert sum(mutated) / len(mutated) < 0.5
+
+
+# --- The command of bench/ -------------------------------------------------------------------------------------------
+
+
+def write_benchdata(folder: Path, problems: dict[str, dict]) -> None:
+    """Write problem files, and as a model's solution to each the reference solution."""
+    solutions = []
+    for name, row in problems.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with gzip.open(path, "wt") as file:
+            file.write(json.dumps(row) + "\n")
+        solution = row["prompt"] + row["canonical_solution"]
+        solutions.append({"model": "m", "task_id": row["task_id"], "solution": solution})
+    (folder / "verdicts").mkdir()
+    with lzma.open(folder / "verdicts/evalplus_verdicts.jsonl.xz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in solutions)
+
+
+def test_the_comparison_with_evalplus_runs_without_it(tmp_path):
+    write_benchdata(tmp_path / "data", {"mbpp_plus/MbppPlus.jsonl.gz": MBPP_LIKE})
+    command = [sys.executable, ROOT / "bench/benchmark_evalplus.py", tmp_path / "data", "--model", "m", "--rounds", "1",
+               "--datasets", "mbpp", "--mutants", "2", "--peers-python", "none",
+               "--output", tmp_path / "out.json"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "evalplus is not measured: none is not there" in done.stdout
+    found = read_json(tmp_path / "out.json")["datasets"]["mbpp"]
+    assert found["references"]["left_out"] == {}
+    assert found["compared"]["pass@1"] == {"ours": {"base": 1.0, "plus": 1.0}}
+    assert found["compared"]["cpu_s"]["ours"]["median"] > 0
+    assert found["mutants"]["all"]["mutants"] == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "kinds"),
+    [
+        ("def f(x):\n    return x < 1", {"comparison", "off by one", "constant returned"}),
+        ("def f(x):\n    x.sort()\n    return x", {"statement dropped", "constant returned"}),
+        ("def f(x):\n    return x * True", {"operator", "constant returned"}),
+        ("def f(x):\n    pass", set()),
+    ],
+)
+def test_mutants_are_other_programs(code, kinds):
+    found = list(mutants(code))
+    assert {kind for kind, _ in found} == kinds
+    assert code not in {ast.unparse(ast.parse(text)) for _, text in found}
+    assert len({text for _, text in found}) == len(found)

@@ -38,10 +38,8 @@ SOURCES = {
     "humaneval": Source(url=f"{RELEASES}/humanevalplus_release/releases/download/v0.1.10/HumanEvalPlus.jsonl.gz"),
     "mbpp": Source(url=f"{RELEASES}/mbppplus_release/releases/download/v0.2.0/MbppPlus.jsonl.gz"),
 }
-HUMANEVAL_STOP = [  # those of evalplus 0.3.1
-    *("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert "),
-    *("\nif __name__", "\nprint("),
-]
+# Those of evalplus 0.3.1
+HUMANEVAL_STOP = ["\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ", "\nif __name__", "\nprint("]
 MBPP_PROMPT = re.compile(r'"""\n(?P<sentence>.*?)\n(?P<tests>assert .*)\n"""\n', re.DOTALL)
 METRICS = {"plus": [["base", "plus"]], "base": [["base"]]}
 FLOAT_ATOL = 1e-6  # for outputs that are floats or lists of floats, where a task sets no tolerance
