@@ -223,6 +223,13 @@ def test_pandas_does_not_look_for_copies(environment):
     assert judge(Program(id="x", code=code), packages=["pandas"])["x"].verdict == "passed"
 
 
+@pytest.mark.parametrize("core", ["c", "python"])
+def test_packages_load_beforehand_what_programs_may_not(core):
+    """scipy imports ctypes when it first integrates."""
+    code = "from scipy.integrate import quad\nassert abs(quad(lambda x: x * x, 0, 3)[0] - 9) < 1e-9\n"
+    assert judge(Program(id="x", code=code), core=core, packages=["scipy"])["x"].verdict == "passed"
+
+
 def test_packages_do_not_bring_ctypes():
     code = "import numpy\nimport ctypes\nassert ctypes.sizeof(ctypes.c_int) == 4\n"
     assert judge(Program(id="x", code=code), packages=["numpy"])["x"].verdict == "exception"
