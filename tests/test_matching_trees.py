@@ -145,6 +145,7 @@ def test_code_is_parsed_only_where_it_has_what_a_form_needs(code, parsed, monkey
 FSTRINGS = [
     # string, whether quotes inside hide its end, from Python 3.12 on
     ('f"{a}"', False),
+    ('f"{a}", "left", \'right\'', False),  # the last letters of which are no prefixes
     ("""rF'{a!r:>10} {{}} {b["k"]} \\' \\\\'""", False),
     ('''f"""{a["k"]} " "" {b}\n{{"""''', False),
     ('f"{a["k"]}"', True),
@@ -175,6 +176,24 @@ def test_a_form_with_fstrings_is_found_whatever_their_quotes(inside):
     index = BenchmarkIndex([row(1, "Solve.", "solve", solution)])
     [found] = index.find(solution.replace("solve", "other").replace("left", "a").replace("name", "b"))
     assert found.kind == "solution tree"
+
+
+NAMES = [
+    (
+        "def  f(x):\n    def g(): pass\nasync   def Größe_2(): pass\n@d\nclass C: pass\nif x:\n    def h(): pass\n",
+        ["f", "Größe_2", "C"],
+    ),
+    ("'''\ndef f(x): pass\n'''\n# def g\n\x0cdef h(x): pass\rclass I: pass", ["h", "I"]),
+    ("defined = 1\ndef (x)\nclassify(x)\nasync for x in y\nclass", []),
+    ("", []),
+    ("def f(x", ["f"]),
+]  # fmt: skip
+
+
+def test_the_names_at_the_left_margin_are_read_without_a_parser():
+    assert trees.find_outlines([code for code, _ in NAMES]).names == [names for _, names in NAMES]
+    for code, names in NAMES:
+        assert trees.find_outlines([code]).names == [names]
 
 
 SUM = "二つの整数の和を返す関数を書いてください。引数は二つの整数です"

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from selfalign.matching.hashing import HashedTexts, HashTable, hash_runs, hash_words, normalize, split_words
-from selfalign.matching.trees import DEFINITIONS, FormTable, parse_python, split_groups
+from selfalign.matching.trees import DEFINITIONS, FormTable, find_outlines, parse_python, split_groups
 from selfalign.records.files import read_jsonl
 
 NGRAM = 10  # words
@@ -39,7 +39,6 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 _WORD = re.compile(r"\w+")
 _NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _IDENTIFIER = re.compile(r"[^\W\d]\w*")
-_DEFINED = re.compile(r"\n(?:async +)?(?:def|class) +(\w+)")
 _LINKING_WORDS = {"and", "then"}  # `double_then_sort` and `DoubleSort` are one task
 
 
@@ -233,7 +232,7 @@ class BenchmarkIndex:
         for docstring in docstrings:
             self._add_needle(number, "docstring", docstring)
         fields += [(number, list(dict.fromkeys(_ngrams(text)))) for text in (instruction, *docstrings)]
-        for names in ([entry], _defined(solution)):
+        for names in ([entry], *find_outlines([solution]).names):
             if names and all(names):
                 entries[_words_of(names)].add(number)
         tree = parse_python(solution)
@@ -319,10 +318,11 @@ class BenchmarkIndex:
                 if (matched := pattern.find(text)) is not None:
                     found[number].append((KINDS.index(pattern.kind), pattern.task, matched))
         if not exact:
-            for number, task, matched in self._forms.find(codes, words):
+            outlines = find_outlines(codes)
+            for number, task, matched in self._forms.find(codes, outlines, words):
                 found[number].append((KINDS.index("solution tree"), task, matched))
-            for number, code in enumerate(codes):
-                for task, matched in self._find_entries(_defined(code), instructions[number], texts[number]):
+            for number, names in enumerate(outlines.names):
+                for task, matched in self._find_entries(names, instructions[number], texts[number]):
                     found[number].append((KINDS.index("entry point"), task, matched))
         for number in range(len(codes)):
             strongest: dict[int, Evidence] = {}
@@ -358,11 +358,6 @@ def _python_words() -> Counter[str]:
     from pydoc_data.topics import topics
 
     return Counter(_WORD.findall("\n".join(topics.values()).lower()))
-
-
-def _defined(code: str) -> list[str]:
-    """Return the names of the functions and classes that begin at the beginning of a line."""
-    return _DEFINED.findall("\n" + code)
 
 
 def load_benchmarks(paths: Iterable[str | Path]) -> BenchmarkIndex:

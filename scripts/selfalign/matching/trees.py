@@ -44,9 +44,10 @@ _COUNTED_KEYWORDS = [
     if word not in {"else", "pass", "elif", "None", "True", "False", "and", "in", "is", "not", "or"}
 ]
 _COUNTED_SIGNS = "=+-*/%<>!^&~{"  # what may be more or less of without changing a form is left out: `(` `,` `:` `\\`
-_KINDS = {token: number for number, token in enumerate([*_COUNTED_KEYWORDS, *_COUNTED_SIGNS, "[", "]"], 1)}
+_KINDS = {token: number for number, token in enumerate([*_COUNTED_KEYWORDS, *_COUNTED_SIGNS, *"[]@\n\0"], 1)}
 _LAST_KEYWORD = len(_COUNTED_KEYWORDS)
-_SIGN_KINDS = bytes(_KINDS.get(chr(byte), 0) for byte in range(256))
+_BREAKS = "\n\v\f\r"  # what the left margin follows: a form feed takes back the spaces before it
+_SIGN_KINDS = bytes(_KINDS.get("\n" if chr(byte) in _BREAKS else chr(byte), 0) for byte in range(256))
 _KEYWORD_VALUES = {
     int.from_bytes(word.encode(), "little"): _KINDS[{"elif": "if"}.get(word, word)]  # `else: if` is the same form
     for word in [*_COUNTED_KEYWORDS, "elif"]
@@ -55,7 +56,7 @@ _KEYWORDS = HashTable(_KEYWORD_VALUES)
 _KEYWORD_KINDS = np.array([_KEYWORD_VALUES[value] for value in _KEYWORDS.keys.tolist()], dtype=np.uint8)
 _NESTED_QUOTES = sys.version_info >= (3, 12)  # in f-strings, where `_HIDDEN` cannot tell which quotes end the string
 _NESTED_FSTRING = re.compile(
-    r"""[fFtT][rR]?(?=["'])(?!"""
+    r"""(?<!\w)(?:[rR]?[fFtT]|[fFtT][rR])(?=["'])(?!"""
     + "|".join(
         rf"{q}{q}{q}(?:[^{{}}{q}\\]|{q}(?!{q}{q})|\\[^{{}}]|{{{{|}}}}"
         rf"|{{(?:[^{{}}\"'\\\n#]|{q}[^{{}}\"'\\\n]*{q}(?!{q})|{other}[^{{}}\"'\\\n]*{other})+}})*{q}{q}{q}"
@@ -272,7 +273,7 @@ def _spelling(definition: ast.stmt) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Outlines:
+class Outlines:
     """What is known of the functions and classes at the left margin of some codes without parsing.
 
     A definition ends before one of the lines at the left margin that follow it, but which one (a line inside brackets
@@ -290,6 +291,7 @@ class _Outlines:
         words: How many words it has.
         text: All codes without their strings and comments.
         unclear: The numbers of the codes that only a parser can tell.
+        names: Of the functions and classes of each code.
     """
 
     codes: np.ndarray
@@ -299,6 +301,7 @@ class _Outlines:
     words: np.ndarray
     text: bytes
     unclear: set[int]
+    names: list[list[str]]
 
     def sizes(self, number: int) -> tuple[int, ...]:
         """Return how many words and signs of some kinds the first definition of an outline has, annotations included.
@@ -309,41 +312,43 @@ class _Outlines:
         return int(self.words[number]), *(self.text.count(sign, head, end) for sign in (b".", b"[", b",", b":"))
 
 
-def _find_outlines(codes: Sequence[str], *, with_signs: bool = True) -> _Outlines:
+def find_outlines(codes: Sequence[str], *, with_signs: bool = True) -> Outlines:
     """Outline the functions and classes of some codes."""
     joined = "\0".join(["", *("" if "\0" in code else code for code in codes), ""])
     text = _HIDDEN.sub('"', joined).encode("utf-8", "surrogatepass") + PADDING
     data = np.frombuffer(text, dtype=np.uint8)
     words = find_words(text.translate(ONLY_WORDS))
-    bounds = np.flatnonzero(data == 0)[: len(codes) + 1]  # of the codes
-    glued, signed = _ambiguous_places(data, words)
-    unclear = set((np.searchsorted(bounds, glued) - 1).tolist())
-    if _NESTED_QUOTES:
-        formatted = set((np.searchsorted(bounds, _formatted_places(data)) - 1).tolist())
-        unclear.update(number for number in formatted if _NESTED_FSTRING.search(codes[number]))
-
     places, numbers = _KEYWORDS.find(words.values)
     short = words.sizes[places] <= 8  # `continued` begins like `continue`
     places, kinds = places[short], _KEYWORD_KINDS[numbers[short]]
     starts = words.starts[places]
     defines = (kinds == _KINDS["def"]) | (kinds == _KINDS["class"])
-    defines[:-1] |= (kinds[:-1] == _KINDS["async"]) & defines[1:] & (places[1:] == places[:-1] + 1)
-    before = data[starts - 1]
-    heads = starts[defines & (_is_break(before) | (before == 0))]
-    breaks = np.flatnonzero(_is_break(data))
+    asynchronous = kinds == _KINDS["async"]
+    asynchronous[:-1] &= defines[1:] & (places[1:] == places[:-1] + 1)
+    marks = np.frombuffer(bytearray(text.translate(_SIGN_KINDS)), dtype=np.uint8)
+    at_margin = np.isin(marks[starts - 1], (_KINDS["\n"], _KINDS["\0"])) & (defines | asynchronous)
+    heads, named = starts[at_margin], (places + asynchronous)[at_margin] + 1
+    marks[starts] = kinds
+    marked = np.flatnonzero(marks)
+    kinds = marks[marked]
+
+    bounds = marked[kinds == _KINDS["\0"]][: len(codes) + 1]  # of the codes
+    breaks = marked[kinds == _KINDS["\n"]]
     ends = np.sort(np.concatenate([breaks[data[breaks + 1] > ord(" ")] + 1, bounds[1:]]))
     head_codes, end_codes = np.searchsorted(bounds, heads) - 1, np.searchsorted(bounds, ends) - 1
     owners = np.searchsorted(heads, ends) - 1
     owned = np.flatnonzero((owners >= 0) & (np.append(head_codes, -1)[owners] == end_codes))
     ends, end_codes, owners = ends[owned], end_codes[owned], owners[owned]
 
-    marks = np.frombuffer(bytearray(text.translate(_SIGN_KINDS)), dtype=np.uint8)
-    marks[starts] = kinds
-    marked = np.flatnonzero(marks)
-    marked = marked[np.searchsorted(marked, heads[0]) if len(heads) else len(marked) :]
-    kinds = marks[marked]
+    glued, signed = _ambiguous_places(data, words, marked[kinds == _KINDS["@"]])
+    unclear = set((np.searchsorted(bounds, glued) - 1).tolist())
+    if _NESTED_QUOTES:
+        formatted = set((np.searchsorted(bounds, _formatted_places(data)) - 1).tolist())
+        unclear.update(number for number in formatted if _NESTED_FSTRING.search(codes[number]))
     has_signs = np.full(len(codes), with_signs)
     has_signs[np.searchsorted(bounds, signed) - 1] = False
+    first = np.searchsorted(marked, heads[0]) if len(heads) else len(marked)
+    marked, kinds = marked[first:], kinds[first:]
     depths = np.cumsum((kinds == _KINDS["["]).astype(np.int32) - (kinds == _KINDS["]"]))
     firsts = np.searchsorted(marked, heads)
     lengths = np.diff(np.append(firsts, len(marked)))
@@ -358,7 +363,7 @@ def _find_outlines(codes: Sequence[str], *, with_signs: bool = True) -> _Outline
     counts = np.bincount(head_codes, minlength=len(codes))[end_codes]
     grouped = np.flatnonzero((counts > 1) & (np.searchsorted(head_codes, end_codes) == owners))
     heads, ends = heads[np.append(owners, owners[grouped])], np.append(ends, ends[grouped])
-    return _Outlines(
+    return Outlines(
         codes=np.append(end_codes, end_codes[grouped]),
         hashes=np.append(_group_hash(hashes, 1), _group_hash(hashes[grouped], counts[grouped])),
         heads=heads,
@@ -366,7 +371,21 @@ def _find_outlines(codes: Sequence[str], *, with_signs: bool = True) -> _Outline
         words=np.searchsorted(words.starts, ends) - np.searchsorted(words.starts, heads),
         text=text,
         unclear=unclear,
+        names=_read_names(text, words, head_codes, named, len(codes)),
     )
+
+
+def _read_names(text: bytes, words: Words, codes: np.ndarray, places: np.ndarray, count: int) -> list[list[str]]:
+    """Return of each code the words at these places, but for those that a `def` or `class` without a name is before."""
+    names: list[list[str]] = [[] for _ in range(count)]
+    inside = places < len(words.starts)
+    codes, places = codes[inside], places[inside]
+    ends = words.starts + words.sizes
+    columns = (codes, ends[places - 1], words.starts[places], ends[places])
+    for code, keyword_end, start, end in zip(*map(np.ndarray.tolist, columns), strict=True):
+        if text[keyword_end:start].isspace():
+            names[code].append(text[start:end].decode("utf-8", "surrogatepass"))
+    return names
 
 
 def _group_hash(hashes: np.ndarray, counts: np.ndarray | int) -> np.ndarray:
@@ -374,18 +393,12 @@ def _group_hash(hashes: np.ndarray, counts: np.ndarray | int) -> np.ndarray:
     return hashes ^ np.asarray(counts, dtype=np.uint64) * MULTIPLIER
 
 
-def _is_break(data: np.ndarray) -> np.ndarray:
-    """Return which bytes the left margin follows: line feed, form feed (it takes back spaces), carriage return."""
-    return data - np.uint8(10) < 4
-
-
-def _ambiguous_places(data: np.ndarray, words: Words) -> tuple[np.ndarray, np.ndarray]:
+def _ambiguous_places(data: np.ndarray, words: Words, decorators: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return where codes without strings may have other keywords, and where other signs, than words and bytes tell."""
     ends = (words.starts + words.sizes)[data[words.starts] - np.uint8(ord("0")) < 10]  # of numbers
     last, second = data[ends - 1], data[ends - 2]
     glued = (last == ord("f")) & (second == ord("i")) | (last == ord("r")) & (second == ord("o"))  # `0if x`, `0xfor y`
     signed = ((last | 32) == ord("e")) & ((data[ends] == ord("+")) | (data[ends] == ord("-")))  # `1e-5`
-    decorators = np.flatnonzero(data == ord("@"))
     inner = decorators[(data[decorators - 1] == ord(" ")) | (data[decorators - 1] == ord("\t"))]
     return ends[glued], np.concatenate([ends[signed], inner])
 
@@ -443,7 +456,7 @@ class FormTable:
         free_words = hash_words(free)
         needs: dict[int, set[_Needs]] = defaultdict(set)
         for with_signs in (True, False):
-            outlines = _find_outlines(spellings, with_signs=with_signs)
+            outlines = find_outlines(spellings, with_signs=with_signs)
             assert outlines.codes.tolist() == list(range(len(spellings)))
             assert not outlines.unclear
             hashes = _group_hash(_group_hash(outlines.hashes, 1), np.array(counts))
@@ -453,13 +466,12 @@ class FormTable:
         self._needs = [_least(needs[key]) for key in self._outlines.keys.tolist()]  # of each outline
         self._fewest_words = np.array([min(some.sizes[0] for some in least) for least in self._needs], dtype=np.int64)
 
-    def find(self, codes: Sequence[str], texts: HashedTexts) -> Iterator[tuple[int, int, str]]:
+    def find(self, codes: Sequence[str], outlines: Outlines, texts: HashedTexts) -> Iterator[tuple[int, int, str]]:
         """Yield the number of each code with a form of the table, what has that form, and the text that matched.
 
         Args:
             texts: The words of each code, or more.
         """
-        outlines = _find_outlines(codes)
         chosen = set(outlines.unclear)
         places, numbers = self._outlines.find(outlines.hashes)
         long_enough = outlines.words[places] >= self._fewest_words[numbers]
