@@ -18,12 +18,13 @@ from selfalign.benchmarks.completions import answer_id
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.benchmarks.line_coverage import RAN, instrument
 from selfalign.benchmarks.measuring import Measurement, measure_completions
+from selfalign.benchmarks.outputs import OutputCollection
 from selfalign.benchmarks.preparation import prepare_benchmark
 from selfalign.benchmarks.programs import Answer
 from selfalign.benchmarks.scoring import score_benchmark
-from selfalign.benchmarks.tasks import Task, read_tasks
+from selfalign.benchmarks.tasks import Check, Task, read_tasks
 from selfalign.records.files import read_json, read_jsonl, write_jsonl
-from selfalign.sandbox import SandboxSettings
+from selfalign.sandbox import Program, Sandbox, SandboxSettings
 
 ROW = {
     "id": 1,
@@ -281,6 +282,18 @@ def test_measuring_can_fail_and_says_why(edits, tmp_path, code, capsys):
         assert row.values is None
         assert row.detail
         assert "1 of 1 solutions could not be measured, the first is 1_area-lazy-s0" in capsys.readouterr().out
+
+
+def test_tests_may_look_at_the_source_of_a_class():
+    code = "class A:\n    b = 1\n\n\nclass B:\n    b = 2\n"
+    tests = f"import inspect\n\nassert inspect.getsource(B) == {code[-19:]!r}\n"
+    task = replace(tasks_of(ROW)[0], checks=[Check(tests=tests)])
+    program, measured = KINDS["canitedit"].measure_program(task, code)
+    printed: dict[str, str] = {}
+    compare = OutputCollection(printed=printed, id="a")
+    programs = [Program(id="a", code=program, tests=measured, compare=compare)]
+    assert [row.verdict for row in Sandbox(SandboxSettings(), 1).run(programs)] == ["passed"]
+    assert KINDS["canitedit"].read_measurement(task, code, printed["a"]) == {"lines": 6, "ran": 6}
 
 
 def test_a_kind_that_measures_nothing_is_refused(tmp_path):

@@ -71,7 +71,9 @@ class CanItEdit(Benchmark):
     def measure_program(self, task: Task, code: str) -> tuple[str, str]:
         """Return a solution and its tests with marks at their lines, and what prints those that ran."""
         solution, tests, _ = _instrumented(task, code)
-        return solution, f"{tests}{PRINT_LINES}"
+        # Tests of 54_strategy look at the source of a class.
+        entry = f"({len(code)}, None, {code.splitlines(keepends=True)!r}, __file__)"
+        return solution, f'__import__("linecache").cache[__file__] = {entry}\n{tests}{PRINT_LINES}'
 
     def read_measurement(self, task: Task, code: str, printed: str) -> dict:
         """Return how many lines there are and how many ran."""

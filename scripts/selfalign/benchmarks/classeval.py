@@ -18,9 +18,9 @@ which is what the authors' script counts as methods.
 
 Where we differ: the words are ours. Models that go on with text are asked for a whole class behind its skeleton, where
 the authors give them the skeleton alone. A decorator that the method's contract has is put before an answer without
-one. In the contracts, two docstrings in typographic quotes and one that is not closed are mended. The limit is CPU
-time, there 5 seconds of wall time. The authors cannot pass ClassEval_97, because its list of test classes has a name
-with a blank before it.
+one. In the contracts, docstrings in typographic quotes, one that is not closed and one that is indented otherwise are
+mended. The limit is CPU time, there 5 seconds of wall time. The authors cannot pass ClassEval_97, because its list of
+test classes has a name with a blank before it.
 """
 
 import ast
@@ -171,13 +171,14 @@ def only_classes(tests: str, names: Sequence[str], classes: Sequence[str]) -> st
 def contract(method: dict) -> str:
     """Return a method's decorators, first line and docstring, as they stand in a class."""
     given = QUOTES.sub('"""', text(method, "method_description")).strip() + "\n"
-    if given.count('"""') % 2:
-        given += '"""\n'
     header = HEADER.match(given)
     if header is None:
         raise ValueError(f"the description of {method['method_name']} does not begin with `def`")
-    first = textwrap.indent("\n".join(line.strip() for line in header[0].splitlines()), "    ")
-    return f"{first}\n{textwrap.indent(textwrap.dedent(given[header.end() :]), ' ' * 8)}"
+    first = "\n".join(line.strip() for line in header[0].splitlines())
+    docstring = textwrap.dedent(given[header.end() :]).lstrip()
+    if docstring.count('"""') % 2:
+        docstring += '"""\n'
+    return f"{textwrap.indent(first, ' ' * 4)}\n{textwrap.indent(docstring, ' ' * 8)}"
 
 
 def header_of(contract: str) -> str:
