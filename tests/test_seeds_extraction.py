@@ -385,6 +385,8 @@ SLOW = {
     "one long import": "from a import (\n" + "  a as b,  # c\n" * 60_000 + ")\n" + DOC,
     "one long broken import": "from a import (\n" + "  a as b  # c\n" * 60_000 + ")\n" + DOC,
     "imports between functions": ("if x:\n  import a\n" + DOC) * 15_000,
+    "imports in one line": "x = 1" + "; import a" * 98_000 + "\n" + DOC,
+    "imports in continued lines": "x = 1" + "; import a\\\n" * 80_000 + "\n" + DOC,
     "long line": "x = " + "1+" * 490_000 + "1\n" + DOC,
     "long line in a function": "def f(x):\n    'Doc.'\n    return " + "1+" * 490_000 + "1\n",
     "deep brackets": "x = " + "(" * 490_000 + ")" * 490_000 + "\n" + DOC,

@@ -232,8 +232,8 @@ def find_definitions(text: str, lines: Lines) -> list[Definition] | None:
     if decorator is not None:
         return None
     definitions = []
-    following = len(text)
-    for start, header, end in reversed(found):
+    limits = [*(start - 1 for start, _, _ in found[1:]), len(text)]
+    for (start, header, end), following in zip(found, limits, strict=False):
         name = simple = _SIMPLE_HEADER.match(text, header, header + _LONGEST_HEADER)
         if simple:
             body = simple.end()
@@ -244,8 +244,6 @@ def find_definitions(text: str, lines: Lines) -> list[Definition] | None:
             except _TooLong:
                 return None
         definitions.append(Definition(start, end, max(end, following), name[1] if name else None, body))
-        following = start - 1
-    definitions.reverse()
     return definitions
 
 
@@ -330,16 +328,22 @@ def _imports_of_block(text: str, strings: list[tuple[int, int]], start: int, end
 
 def _later_imports(text: str, lines: Lines) -> Iterator[int]:
     """Yield where import statements of the module start behind a semicolon, those in blocks left out."""
+    end = 0  # of the last line that was read
     for match in _LATER_IMPORT.finditer(text):
-        line = text.rfind("\n", 0, match.start())
-        while text[line - 1 : line] == "\\":  # a continued line
-            line = text.rfind("\n", 0, line)
+        if match.start() < end:
+            continue
+        line = text.rfind("\n", end, match.start())
+        while line > end and text[line - 1] == "\\":
+            line = text.rfind("\n", end, line)
+        end = text.find("\n", match.end()) % (len(text) + 1)
+        if text[line - 1 : line] == "\\":  # it goes on from a line that was read
+            continue
         columns, first = _indent(text, line + 1)
         if columns or _BLOCK.match(text, first) or _inside(lines.strings, match.start()):
             continue
         index = bisect_right(lines.statements, line, key=lambda statement: statement[0]) - 1
         if index < 0 or lines.statements[index][1] != _DEF:
-            yield from _imports_of_line(text, line, text.find("\n", match.end()) % (len(text) + 1))
+            yield from _imports_of_line(text, line, end)
 
 
 def find_imports(text: str, lines: Lines) -> list[str]:
