@@ -32,6 +32,9 @@ def templates(path: Path) -> list[str]:
 def messages() -> str:
     """Return everything that our code can say; values that are filled in are `…`."""
     texts = [text for path in (ROOT / "scripts").rglob("*.py") for text in templates(path)]
+    for path in (ROOT / "rules").glob("*.smk"):  # no Python that ast would read
+        joined = re.sub(r'"\n\s*f?"', "", path.read_text(encoding="utf-8"))
+        texts.append(re.sub(r"\{[^{}]*\}", "…", joined))
     installer = (ROOT / "envs/install.sh").read_text(encoding="utf-8")
     texts.append(re.sub(r"\$\((?:[^()]|\([^()]*\))*\)|\$\{[^}]*\}|\$\w+", "…", installer))
     return "\n".join(texts)

@@ -35,7 +35,8 @@ STAGES = [
 
 
 def expected_files() -> set[str]:
-    files = {"run_config.yaml", "provenance.json", "sandbox.json", "benchmarks/demo.jsonl"}
+    files = {"run_config.yaml", "provenance.json", "sandbox.json"}
+    files |= {f"benchmarks/demo.{name}" for name in ("jsonl", "source.json", "references.jsonl", "references.json")}
     files |= {
         f"corpora/packages/{name}"
         for name in ("seeds.parquet", "rejected.parquet", "contamination.jsonl", "funnel.json")
@@ -152,7 +153,7 @@ SETTINGS = [
     ("generations.self.categories", {"class": 1}, INSTRUCTIONS),
     ("generations.self.samples.response", 3, RESPONSES),
     ("generations.self.temperature", 0.5, CONCEPTS),
-    ("sandbox", {"cpu_s": 3}, VERDICTS),
+    ("sandbox", {"cpu_s": 3}, VERDICTS | {"run_references"}),
     ("datasets.verified.max_instruction_words", 150, PAIRS),
     ("models.aligned.train", {"learning_rate": 2e-3}, TRAIN),
     ("benchmarks.demo.max_tokens", 128, SCORES),
