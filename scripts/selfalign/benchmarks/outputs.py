@@ -6,6 +6,7 @@ The program runs in the sandbox; it holds inputs, never the right outputs. The c
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from selfalign.benchmarks import driver, values
 from selfalign.benchmarks.tasks import Check
@@ -102,7 +103,7 @@ class OutputComparison:
     is_right: Callable[[list, object, object, list], bool]
     collect_kb: int = COLLECT_KB
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Digest of what is expected."""
         return digest(self.expected)
