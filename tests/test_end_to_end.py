@@ -195,7 +195,7 @@ def final_files(folder: Path) -> dict[str, str]:
     results = folder / "results"
     timed = re.compile(
         r"logs/|report/|functions/\d+\.json|provenance\.json|sandbox\.json|training_stats\.json|/verdicts|"
-        r"/(concepts|instructions|responses)/\d+\.json$|completions\.json$"
+        r"/(concepts|instructions|responses)/\d+\.json$|completions\.json$|references\.jsonl?$"
     )
     digests = {}
     for path in sorted(results.rglob("*")):
@@ -205,6 +205,9 @@ def final_files(folder: Path) -> dict[str, str]:
     for path in sorted(results.rglob("verdicts*/*.jsonl")) + sorted(results.rglob("verdicts.jsonl")):
         untimed = [{key: row[key] for key in ("id", "verdict", "detail", "assertions")} for row in rows(path)]
         digests[str(path.relative_to(results))] = hashlib.sha256(json.dumps(untimed).encode()).hexdigest()
+    for path in sorted(results.rglob("*.references.jsonl")):
+        outcomes = [(row["id"], row["left_out"], list(row["checks"])) for row in rows(path)]
+        digests[str(path.relative_to(results))] = hashlib.sha256(json.dumps(outcomes).encode()).hexdigest()
     return digests
 
 
