@@ -169,7 +169,7 @@ def test_recorded_verdicts(tmp_path, core):
         ),
         (
             ("Mbpp/2", SIMILAR.format(b="b"), "pass", "pass", None, None),
-            "recorded passed, here assertion",
+            "recorded passed, here wrong_output",
             "MBPP+ base: 0 of 1 steady records agree (0.00 %); all records 0 of 1, reruns 0 of 0",
         ),
     ],

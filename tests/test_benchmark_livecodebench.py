@@ -12,7 +12,7 @@ import pytest
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.benchmarks.livecodebench import read_tests, same_text
 from selfalign.benchmarks.preparation import prepare_benchmark
-from selfalign.benchmarks.references import Reference
+from selfalign.benchmarks.references import Reference, fit_sandbox
 from selfalign.benchmarks.tasks import Task, read_tasks
 from selfalign.benchmarks.verification import check_program
 from selfalign.records.files import write_jsonl
@@ -66,7 +66,8 @@ def verdicts(task: Task, codes: dict[str, str]) -> dict[str, str]:
     """Return the verdict on each solution, by its name."""
     make = partial(check_program, task, task.checks[0], Reference(id=task.id))
     programs = [make(code, name, 4.0) for name, code in codes.items()]
-    return {one.id.removesuffix("/tests"): one.verdict for one in Sandbox(SandboxSettings(), 1).run(programs)}
+    sandbox = Sandbox(fit_sandbox(SandboxSettings(), [task]), 1)
+    return {one.id.removesuffix("/tests"): one.verdict for one in sandbox.run(programs)}
 
 
 FORGED = """import os
