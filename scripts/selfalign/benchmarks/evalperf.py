@@ -94,10 +94,7 @@ class EvalPerf(EvalPlus):
 
     def measure_program(self, task: Task, code: str) -> tuple[str, str]:
         """Return a function and what times it."""
-        tests = (
-            f"{DRIVER_IMPORT}"
-            f"assert _driver.time_call({task.entry_point}, _data, {ROUNDS})\n"
-        )
+        tests = f"{DRIVER_IMPORT}assert _driver.time_call({task.entry_point}, _data, {ROUNDS})\n"
         return code, tests
 
     def read_measurement(self, task: Task, code: str, printed: str) -> dict:
