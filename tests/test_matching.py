@@ -288,7 +288,32 @@ def test_two_benchmarks_may_share_a_task_and_still_match():
     found = index.find("", instruction=LONG.replace("stacks", "piles"))
     assert [(evidence.benchmark, evidence.kind) for evidence in found] == [("bench", "n-grams"), ("bench+", "n-grams")]
     # What two tasks of one benchmark share is boilerplate
-    assert BenchmarkIndex([LONG_TASK, LONG_TASK | {"id": "t9"}]).find("", LONG.replace("stacks", "piles")) == []
+    other = LONG_TASK | {"id": "t9", "canonical_solution": EVEN}
+    assert BenchmarkIndex([LONG_TASK, other]).find("", LONG.replace("stacks", "piles")) == []
+
+
+def test_two_tasks_with_one_solution_are_one_problem():
+    rows = [LONG_TASK, LONG_TASK | {"id": "t9", "instruction": f"Shortly: {LONG}"}]
+    found = BenchmarkIndex(rows).find("", LONG.replace("stacks", "piles"))
+    assert [(evidence.task, evidence.kind) for evidence in found] == [("t8", "n-grams"), ("t9", "n-grams")]
+
+
+NO_ENTRY = [
+    # solution, code, kind or None
+    ("total = frame.groupby('a')['b'].sum().reset_index()\n", "def f(frame):\n    total = frame.groupby('a')['b'].sum()"
+     ".reset_index()\n    return total\n", "solution"),
+    ("total = frame.groupby('a')['b'].sum()\n", "total = frame.groupby('a')['b'].max()\n", None),
+    ("kind = type(model).__name__.lower()\n", "kind = type(model).__name__.lower()\n", None),  # too short to tell
+    (RENAMED_MERGE, MERGE.replace("merge_sorted", "f"), "solution tree"),  # the only definition is what is asked for
+    (f"{STACK}\n\n{AREA}", RENAMED_STACK, None),  # of several, any may be a common helper
+    (f"{STACK}\n\n{AREA}", f"{RENAMED_STACK}\n\n{AREA.replace('rhombus_area', 'f')}", "solution tree"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("solution", "code", "kind"), NO_ENTRY)
+def test_a_task_without_an_entry_point_is_found_by_its_whole_solution(solution, code, kind):
+    found = BenchmarkIndex([task(1, "Do it.", "", solution)]).find(code)
+    assert [evidence.kind for evidence in found] == ([kind] if kind else [])
 
 
 def test_names_are_compared_by_their_words():

@@ -4,7 +4,8 @@ Every test is a look-up of the candidate's own words in one table made from the 
 candidate and not with candidates x tasks. Each pattern (a text to be found whole, the n-grams of a text) stands in that
 table under few of its runs of words, its guards: it cannot match a text that has none of them. Thousands of texts are
 looked up together, and only what has a guard is looked at by itself. What several tasks of one benchmark share (an
-n-gram, an entry point such as `main`) is boilerplate and matches nothing; two benchmarks may share tasks.
+n-gram, an entry point such as `main`) is boilerplate and matches nothing, unless they ask for the same solution; two
+benchmarks may share tasks.
 """
 
 import ast
@@ -28,6 +29,7 @@ NGRAM = 10  # words
 NGRAM_SHARE = 2 / 3  # of all n-grams of an instruction or docstring; one shared phrase is not a copied task
 TRIVIAL_CHARACTERS = 30  # shorter instructions, docstrings and solutions say nothing about where they come from
 TRIVIAL_DEFINITION = 20  # the same for whole definitions: their names and parameters say more than prose
+TRIVIAL_LINES = 40  # the same for a solution that is a few lines without a name: `model_name = type(model).__name__`
 TRIVIAL_NODES = 9  # the same for syntax trees: `return sorted(set(xs))` has 6
 DISTINCTIVE_WORDS = 3  # an entry point of as many words is evidence by itself: `separate_paren_groups`
 WORD_SHARE = 0.5  # of the instruction's words, that must come with an entry point of fewer words: `is_prime`
@@ -106,6 +108,7 @@ def _docstrings(code: str) -> Iterator[str]:
 class _Task:
     benchmark: str
     id: str
+    problem: str  # the solution: two tasks of a benchmark may ask for the same in other words
     words: frozenset[str]  # of the instruction
 
     def evidence(self, kind: str, matched: str) -> Evidence:
@@ -205,8 +208,9 @@ class BenchmarkIndex:
         self._guard()
 
     def _is_distinctive(self, numbers: set[int]) -> bool:
-        """Return whether the tasks with these numbers are of as many benchmarks."""
-        return len({self.tasks[number].benchmark for number in numbers}) == len(numbers)
+        """Return whether the tasks with these numbers are one problem of each of their benchmarks."""
+        tasks = [self.tasks[number] for number in numbers]
+        return len({task.benchmark for task in tasks}) == len({(task.benchmark, task.problem) for task in tasks})
 
     def _add(
         self,
@@ -223,6 +227,7 @@ class BenchmarkIndex:
             _Task(
                 benchmark=row["benchmark"],
                 id=row["id"],
+                problem=solution or row["id"],
                 words=frozenset(_WORD.findall(instruction.lower())) - {entry.lower()},
             )
         )
@@ -235,21 +240,23 @@ class BenchmarkIndex:
         for names in ([entry], *find_outlines([solution]).names):
             if names and all(names):
                 entries[_words_of(names)].add(number)
+        if not entry:
+            self._add_needle(number, "solution", solution, least=TRIVIAL_LINES)
         tree = parse_python(solution)
         if tree is None:
             return
         definitions = [node for node in tree.body if isinstance(node, DEFINITIONS)]
-        for node in definitions:
-            if node.name == entry:
-                lines = solution.split("\n")[node.lineno - 1 : node.end_lineno]
-                self._add_needle(number, "solution", "\n".join(lines), least=TRIVIAL_DEFINITION)
-                body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
-                if body:
-                    lines = "\n".join(solution.split("\n")[body[0].lineno - 1 : node.end_lineno])
-                    # Right after a signature or a docstring: the end of a longer solution is another task
-                    for before in ":\"'":
-                        self._add_needle(number, "solution", before + lines, least=1 + TRIVIAL_CHARACTERS)
-        groups += [(group, number) for group in split_groups(tree) if len(group) > 1 or group[0].name == entry]
+        asked = [node for node in definitions if node.name == entry or (not entry and len(definitions) == 1)]
+        for node in asked:
+            lines = solution.split("\n")[node.lineno - 1 : node.end_lineno]
+            self._add_needle(number, "solution", "\n".join(lines), least=TRIVIAL_DEFINITION)
+            body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+            if body:
+                lines = "\n".join(solution.split("\n")[body[0].lineno - 1 : node.end_lineno])
+                # Right after a signature or a docstring: the end of a longer solution is another task
+                for before in ":\"'":
+                    self._add_needle(number, "solution", before + lines, least=1 + TRIVIAL_CHARACTERS)
+        groups += [(group, number) for group in split_groups(tree) if len(group) > 1 or group[0] in asked]
 
     def _add_needle(self, task: int, kind: str, text: str, least: int = TRIVIAL_CHARACTERS) -> None:
         tokens = _tokens(text)
