@@ -21,6 +21,7 @@ import os
 import re
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -133,9 +134,9 @@ def unnamed_bytes(process: int) -> int:
     try:
         for descriptor in os.listdir(f"/proc/{process}/fd"):
             found = os.stat(f"/proc/{process}/fd/{descriptor}")
-            if os.path.isfile(f"/proc/{process}/fd/{descriptor}") or found.st_nlink == 0:
-                sizes[found.st_dev, found.st_ino] = found.st_size if found.st_nlink == 0 else 0
-    except (FileNotFoundError, ProcessLookupError):
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 0:
+                sizes[found.st_dev, found.st_ino] = found.st_size
+    except (FileNotFoundError, ProcessLookupError):  # closed since, or the process has ended: the next look counts
         return 0
     return sum(sizes.values())
 

@@ -8,16 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import selfalign.seeds.judge as judge_module
 from selfalign.engines.models import fetch_model
 from selfalign.engines.port import TOO_LONG, Completion, Usage
+from selfalign.prompts.documents import render_document
 from selfalign.records.files import read_json, read_table, write_table
 from selfalign.records.rows import Function
 from selfalign.seeds.docstrings import docstring_fault
 from selfalign.seeds.filters import DocstringJudge
-from selfalign.seeds.judge import judge_functions, load_judge_prompts, read_answer
+from selfalign.seeds.judge import judge_example, judge_functions, load_judge_prompts, read_answer
 from selfalign.seeds.part import FUNCTION_COLUMNS, REJECTED_COLUMNS
 
 ROOT = Path(__file__).parents[1]
@@ -212,6 +215,123 @@ def test_the_command_and_its_errors(tmp_path, model):
         assert "Traceback" not in result.stderr
         assert result.stderr.startswith("error: ")
         assert re.search(message, result.stderr), result.stderr
+
+
+CLEAR = [
+    ("double", "twice a number", "2 * x"),
+    ("last", "the last item of a list", "x[-1]"),
+    ("absolute", "a number without its sign", "abs(x)"),
+    ("words", "the words of a text", "x.split()"),
+]
+VAGUE = [("process", "x + 1"), ("handle", "x.strip()"), ("run", "sorted(x)"), ("go", "x[0]")]
+SHORT_PROMPTS = """\
+header: Functions.
+shots:
+- {id: a, code: "def f(x):\\n    'Return x.'\\n    return x", answer: "Yes", reason: "Clear."}
+- {id: b, code: "def f(x):\\n    'Do it.'\\n    return x", answer: "No", reason: "Vague."}
+"""
+
+
+def taught(folder: Path, prompts: Path, answers: dict[str, str]) -> Path:
+    """Train the last layer of the demo's base model until it gives these answers (code to answer)."""
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "resources/demo-base")
+    model = AutoModelForCausalLM.from_pretrained(ROOT / "resources/demo-base").eval()
+    header, shots = load_judge_prompts(prompts)
+    shown = [judge_example(shot.code, shot) for shot in shots]
+    seen, wanted = [], []
+    for code, answer in answers.items():
+        asked = tokenizer(render_document(header, [*shown, judge_example(code)]))["input_ids"]
+        said = tokenizer(f"{answer}\n")["input_ids"]
+        with torch.no_grad():
+            output = model.model(torch.tensor([asked + said])).last_hidden_state
+        seen.append(output[0, len(asked) - 1 : -1])
+        wanted += said
+    seen, wanted = torch.cat(seen), torch.tensor(wanted)
+    head = torch.nn.Parameter(model.get_output_embeddings().weight.detach().clone())
+    optimizer = torch.optim.Adam([head], lr=0.01)
+    for _ in range(1000):
+        loss = torch.nn.functional.cross_entropy(seen @ head.T, wanted)
+        if loss < 0.01:
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.01
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = head
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_judged_corpus_runs_to_its_seeds(tmp_path):
+    """The demo's base model judges for real: with a last layer that knows eight answers, and as it is, with none."""
+    codes = {f'def {name}(x):\n    """Return {what}."""\n    return {value}': "Yes" for name, what, value in CLEAR} | {
+        f'def {name}(x):\n    """Do the thing."""\n    return {value}': "No" for name, value in VAGUE
+    }
+    source = tmp_path / "source"
+    source.mkdir()
+    for number, code in enumerate(codes):
+        (source / f"m{number}.py").write_text(code + "\n")
+    (source / "copy.py").write_text(next(iter(codes)) + "\n")  # of one that stays
+    (source / "long.py").write_text("def f(x):\n    'Return much.'\n    return [" + "x, " * 2000 + "]\n")
+    (source / "none.py").write_text("def f(x):\n    'Return nothing.'\n    print(x)\n")
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text(SHORT_PROMPTS)
+    config = yaml.safe_load((ROOT / "tests/configs/small.yaml").read_text())
+    config["models"]["judge"] = {"pretrained": str(taught(tmp_path / "judge", prompts, codes))}
+    for name in ("judge", "base"):
+        judge_filter = {"name": "docstring_judge", "model": name, "prompts": str(prompts), "shots": 2}
+        filters = [{"name": "returns_value"}, judge_filter, {"name": "benchmarks"}, {"name": "near_duplicates"}]
+        config["corpora"][name] = {
+            "source": {"kind": "folder", "path": str(source)}, "parts": 2, "filters": filters
+        }  # fmt: skip
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+
+    def run(corpus: str) -> subprocess.CompletedProcess:
+        words = [sys.executable, "-m", "snakemake", f"results/corpora/{corpus}/seeds.parquet", "--cores", "2"]
+        words += ["-s", ROOT / "Snakefile", "--directory", tmp_path, "--workflow-profile", "none"]
+        words += ["--configfile", tmp_path / "config.yaml"]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    done = run("judge")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "results/corpora/judge"
+    steps = [f"filtered/{part}" for part in ("00000", "00001")] + [f"judged/{part}" for part in ("00000", "00001")]
+    expected = {f"{step}.{suffix}" for step in steps for suffix in ("parquet", "rejected.parquet", "json")}
+    expected |= {f"functions/{part}.{suffix}" for part in ("00000", "00001") for suffix in ("parquet", "json")}
+    expected |= {"seeds.parquet", "rejected.parquet", "contamination.jsonl", "funnel.json"}
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == expected
+    assert {row["name"] for row in read_table(folder / "seeds.parquet")} == {name for name, _, _ in CLEAR}
+    rejected = read_table(folder / "rejected.parquet")
+    outcomes = {row["path"]: (row["stage"], row["reason"], row["detail"]) for row in rejected}
+    copies = {row["path"] for row in read_table(folder / "seeds.parquet")} ^ {"m0.py", "copy.py", "m1.py", "m2.py"}
+    [copy] = copies - {"m3.py"}
+    assert outcomes.pop(copy)[:2] == ("exact_duplicates", "exact duplicate")
+    assert outcomes.pop("long.py") == ("docstring_judge", "judge: prompt too long", "")
+    assert outcomes.pop("none.py")[:2] == ("returns_value", "returns no value")
+    assert outcomes == {f"m{number}.py": ("docstring_judge", "judge: no", "No") for number in range(4, 8)}
+    stages = read_json(folder / "funnel.json")["stages"]
+    assert [(stage["stage"], stage["input"], stage["kept"], stage["dropped"]) for stage in stages] == [
+        ("extract", 11, 11, {}),
+        ("returns_value", 11, 10, {"returns no value": 1}),
+        ("docstring_judge", 10, 5, {"judge: no": 4, "judge: prompt too long": 1}),
+        ("exact_duplicates", 5, 4, {"exact duplicate": 1}),
+        ("benchmarks", 4, 4, {}),
+        ("near_duplicates", 4, 4, {}),
+    ]
+    judged = [read_json(folder / f"judged/{part}.json") for part in ("00000", "00001")]
+    assert sum(stats["rows"] for stats in judged) == 10
+    assert all(stats["prompt_tokens"] > 0 for stats in judged)
+
+    done = run("base")
+    assert done.returncode != 0
+    message = (
+        "no seed is left of 11 functions; most were dropped by docstring_judge (judge: no answer 9, judge: prompt too"
+    )
+    assert message in done.stdout + done.stderr
+    assert not (tmp_path / "results/corpora/base/seeds.parquet").exists()
+    assert (tmp_path / "results/corpora/base/judged/00000.rejected.parquet").exists()
 
 
 def test_the_workflow_puts_the_judge_between_filters_and_selection(tmp_path):
