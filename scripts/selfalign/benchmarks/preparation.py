@@ -49,6 +49,7 @@ def prepare_benchmark(kind: str, path: Path | None, options: dict, output: Path,
             tasks[task.id] = task
     if not tasks:
         raise ValueError(f"{path}: no tasks in it; correct the benchmark's options, or fetch its file again")
+    count = write_jsonl(output, (task.dump() for task in tasks.values()))
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     write_json(source, {"kind": kind, "options": options, "files": {file.name: file_digest(file) for file in files}})
-    return write_jsonl(output, (task.dump() for task in tasks.values()))
+    return count
