@@ -301,7 +301,8 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(small_run, tmp_path):
         f"$PYTHON $ROOT/scripts/prepare_benchmark.py --kind demo --path $ROOT/resources/demo/benchmark.jsonl "
         f"--output results/benchmarks/demo.jsonl --source source.json; code=$?; ls -A results/benchmarks; rm filler; "
         f"$PYTHON $ROOT/scripts/prepare_benchmark.py --kind demo --path $ROOT/resources/demo/benchmark.jsonl "
-        f"--output results/benchmarks/demo.jsonl --source source.json && wc -l < results/benchmarks/demo.jsonl; exit $code"
+        f"--output results/benchmarks/demo.jsonl --source source.json && "
+        f"wc -l < results/benchmarks/demo.jsonl; exit $code"
     )
     result = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script],
