@@ -12,7 +12,7 @@ from conftest import ROOT
 from tiny_model import make_model
 
 from selfalign.benchmarks.asking import AskSettings
-from selfalign.benchmarks.classeval import contract, find_method, only_classes
+from selfalign.benchmarks.classeval import contract, find_method, separate_tests
 from selfalign.benchmarks.completions import answer_id, complete_benchmark
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.benchmarks.preparation import prepare_benchmark
@@ -217,15 +217,19 @@ def test_methods_are_found_in_answers(code, method):
     assert find_method(code, "f") == method
 
 
-def test_test_classes_stand_alone_and_keep_what_is_around_them():
+def test_test_classes_stand_alone_and_keep_what_they_need():
     names = ["ShapeTestHalf", "ShapeTestArea", "ShapeTestMain"]
-    for name in names:
-        alone = only_classes(TESTS, [name], names)
-        tree = ast.parse(alone)
-        assert [node.name for node in tree.body if isinstance(node, ast.ClassDef)] == [name]
-        assert "import unittest" in alone
-    both = ast.parse(only_classes(TESTS, names[:2], names))
-    assert [node.name for node in both.body if isinstance(node, ast.ClassDef)] == names[:2]
+    found = separate_tests(TESTS, names)
+    assert list(found) == names
+    for name, code in found.items():
+        assert [node.name for node in ast.parse(code).body if isinstance(node, ast.ClassDef)] == [name]
+        assert "import unittest" in code
+    base = "class Base(unittest.TestCase):\n    def make(self):\n        return Shape(1)\n"
+    other = "class A(unittest.TestCase):\n    def test_a(self):\n        Base.make(self)\n"
+    alone = separate_tests(f"{base}{other}{TESTS}", ["Base", "A", *names])
+    assert list(alone) == ["A", *names], "Base has no tests"
+    assert base in alone["A"]
+    assert base not in alone["ShapeTestArea"]
 
 
 # Files
@@ -355,7 +359,7 @@ def test_published_classes_pass_and_broken_ones_do_not(tmp_path):
     prepare_benchmark("classeval", path, options, tmp_path / "all.jsonl", tmp_path / "source.json")
     tasks = read_tasks(tmp_path / "all.jsonl")
     assert (len(tasks), sum(len(task.data["methods"]) for task in tasks)) == (100, 410)
-    assert sum(len(task.checks) for task in tasks) == 502
+    assert sum(len(task.checks) for task in tasks) == 501
     for task in tasks:  # contracts and constructors, from which classes are put together, are code
         texts = [fenced(f"def {name}(self):\n    return 1") for name in task.data["methods"]]
         code, drop = KINDS["classeval"].build_code(task, texts, completes_prompt=False)
@@ -364,13 +368,14 @@ def test_published_classes_pass_and_broken_ones_do_not(tmp_path):
         ast.parse(task.data["imports"] + task.data["constructor"] + "\n" + "".join(
             f"{given}        return 1\n" for given in task.data["methods"].values()
         ))  # fmt: skip
-    small = [task for task in tasks if task.id in {"ClassEval_25", "ClassEval_45", "ClassEval_97", "ClassEval_3"}]
+    small = [task for task in tasks if task.id in {"ClassEval_17", "ClassEval_25", "ClassEval_45", "ClassEval_97"}]
     write_jsonl(tmp_path / "small.jsonl", (task.dump() for task in small))
     run("run_references", "--benchmark", tmp_path / "small.jsonl", "--workers", 2, "--output", tmp_path / "r.jsonl",
         "--stats", tmp_path / "r.json")  # fmt: skip
     assert read_json(tmp_path / "r.json")["left_out"] == {}
     rows = []
-    for task in small:
+    possible = [task for task in small if task.id != "ClassEval_25"]  # its tests call a method that no skeleton names
+    for task in possible:
         right = [fenced(task.canonical_solution)] * len(task.data["methods"])
         rows.append(answered(task, 0, right, completes_prompt=False))
         rows.append(answered(task, 1, [fenced("No code"), *right[1:]], completes_prompt=False))
@@ -379,4 +384,4 @@ def test_published_classes_pass_and_broken_ones_do_not(tmp_path):
         "--completions", tmp_path / "c.jsonl", "--workers", 2, "--output", tmp_path / "v.jsonl",
         "--stats", tmp_path / "v.json")  # fmt: skip
     failed = {row["id"].partition("/")[0] for row in read_jsonl(tmp_path / "v.jsonl") if row["verdict"] != "passed"}
-    assert failed == {answer_id(task.id, 1) for task in small}
+    assert failed == {answer_id(task.id, 1) for task in possible}
