@@ -51,10 +51,7 @@ def output_tests(check: Check, known: Known, *, target: str) -> str:
     run = {"call": "run_calls", "script": "run_scripts"}[check.driver]
     slow = {int(number): FACTOR * seconds for number, seconds in known.slow.items()}
     limit = check.input_s or INPUT_S
-    return (
-        f"{DRIVER_IMPORT}"
-        f"assert _driver.{run}({target}, _data, {limit}, {slow!r}, {check.whole}, {check.typed})\n"
-    )
+    return f"{DRIVER_IMPORT}assert _driver.{run}({target}, _data, {limit}, {slow!r}, {check.whole}, {check.typed})\n"
 
 
 def cpu_limit(check: Check, known: Known, least_s: float) -> float:
