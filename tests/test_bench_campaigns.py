@@ -125,11 +125,22 @@ def write_benchdata(folder: Path, rows: list[tuple]) -> Path:
     write_zipped(folder / "verdicts" / "evalplus_verdicts.jsonl.xz", verdicts)
     tests = "assert double(2) == 4\n"
     problems = [
-        {"full_name": name, "before": "", "after": "", "tests": tests, "taxonomy": {"libraries": libraries}}
-        for name, libraries in {"1_double": [], "47_merge_sort": [], "78_model": ["vllm"]}.items()
+        {
+            "full_name": name,
+            "before": "x = 1\n",
+            "after": after,
+            "tests": tests,
+            "instruction_descriptive": "Double it.",
+            "instruction_lazy": "double",
+            "taxonomy": {"change_kind": "adaptive"},
+        }
+        for name, after in {"1_double": EDITS[0][1], "47_merge_sort": EDITS[0][1], "78_model": "import vllm\n"}.items()
     ]
     write_zipped(folder / "canitedit" / "canitedit.jsonl.gz", problems)
-    edits = [{"model": "m", "full_name": name, "code": code, "status": status} for name, code, status in EDITS]
+    edits = [
+        {"model": "m", "full_name": name, "instr_kind": "lazy", "code": code, "status": status}
+        for name, code, status in EDITS
+    ]
     write_zipped(folder / "verdicts" / "canitedit_verdicts.jsonl.xz", edits)
     return folder
 
@@ -151,7 +162,7 @@ def test_recorded_verdicts(tmp_path, core):
     }
     [unsteady] = found["unsteady_records"]
     assert (unsteady["task"], unsteady["set"], unsteady["verdict"]) == ("HumanEval/900", "HumanEval+ base", "passed")
-    assert found["packages_not_at_hand"] == {"78_model": ["vllm"]}
+    assert found["references_that_fail"].keys() == {"78_model-descriptive", "78_model-lazy"}
 
 
 @pytest.mark.parametrize(
@@ -304,7 +315,9 @@ def test_leaks_are_found(last, end, said):
 def test_processes_are_seen():
     """A child and a zombie of ours are listed with their state, and are gone when they are."""
     before = {process.pid for process in soak.list_processes()}
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    waits = "import sys, time; print(flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", waits], stdout=subprocess.PIPE)
+    child.stdout.readline()  # while it starts it has files open
     zombie = subprocess.Popen([sys.executable, "-c", ""])
     deadline = time.monotonic() + 30
     while Path(f"/proc/{zombie.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
@@ -318,6 +331,7 @@ def test_processes_are_seen():
     assert found[child.pid].depth == 0
     child.kill()
     child.wait()
+    child.stdout.close()
     zombie.wait()
     assert {process.pid for process in soak.list_processes()} == before
 
