@@ -93,6 +93,8 @@ class ClassEval(Benchmark):
         imports = "".join(f"{line}\n" for line in fields["import_statement"])
         if fields["task_id"] == "ClassEval_17":  # an event that was to come when the tests were written
             tests = tests.replace("2024, 1, 2", "2124, 1, 2")
+        if "lxml" in text(fields, "solution_code"):  # it is found by name, and programs get only what they import
+            tests = f"import lxml\n{tests}"
         alone = separate_tests(tests, [item.strip() for item in fields["test_classes"]])
         block = f"```python\n{skeleton}\n```"
         prefix = f"{imports}class {name}:\n"
