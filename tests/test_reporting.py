@@ -16,7 +16,7 @@ from reporting_run import CONFIG, make_run
 
 from selfalign.records.files import read_json, read_jsonl, write_json
 from selfalign.reporting.artifacts import Score, read_run
-from selfalign.reporting.comparisons import comparisons
+from selfalign.reporting.comparisons import comparisons, win_rates
 from selfalign.reporting.costs import job_costs
 from selfalign.reporting.figures import duration, percent
 from selfalign.reporting.funnels import Stage
@@ -432,11 +432,13 @@ def test_published_rows_stand_beside_measured_ones_and_are_marked(own: Path, tmp
     more = {
         "metrics": {"plus": metric, "base": metric | {"pass@1": 0.5}},
         "source": {"kind": "evalplus", "options": {}, "files": {}},
-        "extra": {"made_up": {"value": 0.125}},
+        "extra": {"made_up": {"value": 0.125}, "dps": {"value": 0.3, "per_task": {"Mbpp/1": 0.2, "Mbpp/2": 0.4}}},
         "left_out": {"Mbpp/999": "plus: its reference solution ends with timeout_cpu ()"},
         "per_task": per_task,
     }
     write_json(path, score | more)
+    rival = own / "scores/aligned/demo/scores.json"
+    write_json(rival, read_json(rival) | {"extra": {"dps": {"value": 0.3, "per_task": {"Mbpp/1": 0.3, "Mbpp/2": 0.4}}}})
     done = write(own, tmp_path / "report")
     assert (done.returncode, done.stderr) == (0, "")
     parsed = Page((tmp_path / "report" / "index.html").read_text(encoding="utf-8"))
@@ -445,6 +447,8 @@ def test_published_rows_stand_beside_measured_ones_and_are_marked(own: Path, tmp
         "25.0 (20.0–30.0)",
         "50.0 (20.0–30.0)",
         "12.5",
+        "demo: win_rate",
+        "75.0",
         "Published in arXiv 2410.24198, not measured here",
         "table 1: MBPP+",
         "SelfCodeAlign-CQ-7B",
@@ -452,3 +456,32 @@ def test_published_rows_stand_beside_measured_ones_and_are_marked(own: Path, tmp
         "are not scored",
     ):
         assert expected in words
+
+
+def _performance(model: str, per_task: dict[str, float], benchmark: str = "evalperf") -> Score:
+    return Score(
+        model=model, benchmark=benchmark, tasks=1, samples=1, pass_at_1=0.0, low=0.0, high=0.0, verdicts={},
+        per_task={"t": 0.0}, data={"extra": {"dps": {"value": 0.0, "per_task": per_task}}},
+    )  # fmt: skip
+
+
+WIN_RATES = [
+    # differential performance scores of each model, their win rates
+    ({"a": {"t": 0.9, "u": 0.1}, "b": {"t": 0.5, "u": 0.5}}, {"a": 0.5, "b": 0.5}),
+    ({"a": {"t": 0.9, "u": 0.5}, "b": {"t": 0.5, "u": 0.5}}, {"a": 0.75, "b": 0.25}),
+    # a and b meet on t and u, a and c on t, b and c on t: a wins 2 of 3, b 1 of 3, and half of a tie
+    ({"a": {"t": 0.9, "u": 0.1}, "b": {"t": 0.5, "u": 0.2}, "c": {"t": 0.5}}, {"a": 2 / 3, "b": 0.5, "c": 0.25}),
+    ({"a": {"t": 0.9}, "b": {"u": 0.5}}, {}),
+    ({"a": {"t": 0.9}}, {}),
+    ({"a": {"t": 0.9}, "b": {}}, {}),
+]
+
+
+@pytest.mark.parametrize(("scores", "rates"), WIN_RATES)
+def test_models_win_on_tasks_that_both_have_a_score_of(scores, rates):
+    found = win_rates([_performance(model, per_task) for model, per_task in scores.items()])
+    assert found == {("evalperf", model): pytest.approx(rate) for model, rate in rates.items()}
+
+
+def test_models_of_other_benchmarks_do_not_meet():
+    assert win_rates([_performance("a", {"t": 1.0}), _performance("b", {"t": 0.0}, benchmark="other")]) == {}

@@ -9,7 +9,8 @@ HumanEvalPlus*.jsonl.gz and MbppPlus*.jsonl.gz.
 A task has solutions from slow to fast, each with a score: the share of solutions that it is as fast as. A function that
 passes is run on one demanding input and gets the score of the fastest reference that it keeps up with, 0 if it is
 slower than all. The differential performance score (`dps`) is the mean over a task's passing functions, then over the
-tasks with at least `min_correct` of them; `dps_norm` counts places among the references instead. As evalplus 0.3.1:
+tasks with at least `min_correct` of them; `dps_norm` counts places among the references instead. The report adds the
+win rate among the models of a run (`reporting.comparisons.win_rates`). As evalplus 0.3.1:
 100 samples at temperature 1.0, min_correct 10. Where we differ:
 - They count CPU instructions, which takes hardware counters that many machines hide. Here it is CPU time, the least of
   three runs, in units of a fixed piece of work that is timed in the same process: so the load and the clock of the

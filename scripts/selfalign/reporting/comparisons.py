@@ -99,3 +99,25 @@ def comparisons(scores: Sequence[Score], models: Mapping[str, Mapping]) -> list[
             ):
                 found.append(compare(first, second))
     return found
+
+
+def win_rates(scores: Sequence[Score], metric: str = "dps") -> dict[tuple[str, str], float]:
+    """Return how often a model is ahead on a task that it and another have a score of, by benchmark and model.
+
+    Every two models of a benchmark meet on every task that both have a score of; a tie is half a win. So a win rate is
+    one among these models: with others it is another. As EvalPerf's authors compute it for their leaderboard
+    (evalplus.github.io, results/evalperf/stats.py).
+
+    Args:
+        metric: Of the scores' `extra`, with a value for each task. A model without rivals has no win rate.
+    """
+    wins: dict[tuple[str, str], list[float]] = {}
+    for one in scores:
+        for other in scores:
+            if one.model == other.model or one.benchmark != other.benchmark:
+                continue
+            own, theirs = (score.data.get("extra", {}).get(metric, {}).get("per_task", {}) for score in (one, other))
+            wins.setdefault((one.benchmark, one.model), []).extend(
+                0.5 * ((own[task] > theirs[task]) + (own[task] >= theirs[task])) for task in own.keys() & theirs.keys()
+            )
+    return {key: sum(found) / len(found) for key, found in wins.items() if found}

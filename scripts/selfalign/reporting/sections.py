@@ -6,7 +6,7 @@ import yaml
 
 from selfalign.prompts.documents import CATEGORIES, DIFFICULTIES
 from selfalign.reporting.artifacts import Run, Score
-from selfalign.reporting.comparisons import Comparison, other_pairs, points, show_p
+from selfalign.reporting.comparisons import Comparison, other_pairs, points, show_p, win_rates
 from selfalign.reporting.examples import Example
 from selfalign.reporting.figures import duration, percent
 from selfalign.reporting.funnels import REASONS_SHOWN, Stage
@@ -86,6 +86,7 @@ def _matrix(scores: Sequence[Score]) -> list[Markup]:
     """Return models x metrics, and below them the paper's models where it has the same benchmarks."""
     cells: dict[tuple[str, str], dict[str, str]] = {}  # (benchmark, metric) to model to text
     published: dict[tuple[str, str], str] = {}
+    rates = win_rates(scores)
     for score in scores:
         for metric, found in score.data.get("metrics", {}).items():
             column = score.benchmark, metric
@@ -94,9 +95,12 @@ def _matrix(scores: Sequence[Score]) -> list[Markup]:
             cells.setdefault(column, {})[score.model] = shown
             if (name := published_columns(score).get(metric)) is not None:
                 published[column] = name
-        for metric, found in score.data.get("extra", {}).items():
+        extra = {metric: found["value"] for metric, found in score.data.get("extra", {}).items()}
+        if (key := (score.benchmark, score.model)) in rates:
+            extra["win_rate"] = rates[key]
+        for metric, value in extra.items():
             column = score.benchmark, metric
-            shown = "none" if found["value"] is None else f"{100 * found['value']:.1f}"
+            shown = "none" if value is None else f"{100 * value:.1f}"
             cells.setdefault(column, {})[score.model] = shown
             if (name := published_columns(score).get(metric)) is not None:
                 published[column] = name
