@@ -20,13 +20,13 @@ from selfalign.benchmarks.asking import AskSettings, Question, asker, way_of_ask
 from selfalign.benchmarks.benchmark import Wording
 from selfalign.benchmarks.completions import answer_id, complete_benchmark
 from selfalign.benchmarks.kinds import KINDS
-from selfalign.benchmarks.outputs import Known
+from selfalign.benchmarks.outputs import Known, cpu_limit
 from selfalign.benchmarks.preparation import prepare_benchmark
 from selfalign.benchmarks.programs import Answer, code_before, find_code
 from selfalign.benchmarks.references import run_references
 from selfalign.benchmarks.scoring import score_benchmark
 from selfalign.benchmarks.statistics import bootstrap_interval, paired_difference, pass_at_k, permutation_test
-from selfalign.benchmarks.tasks import Task, read_tasks
+from selfalign.benchmarks.tasks import Check, Task, read_tasks
 from selfalign.benchmarks.verification import verify_completions
 from selfalign.engines.models import read_model, write_model
 from selfalign.prompts.chat import SYSTEM_PROMPT, chat_template
@@ -679,3 +679,21 @@ def test_reference_solutions_pass_and_broken_ones_do_not(kind, path, tmp_path):
     assert found["right"]["tasks"] == len(tasks) > 50
     assert found["right"]["model"] == "right"
     assert paired_difference(found["right"], found["wrong"])["interval"] == [1.0, 1.0]
+
+
+LIMITS = [
+    # check, what the reference solution took, the sandbox's limit, CPU seconds for a program
+    (Check(tests="assert True", cpu_s=7.0), Known(cpu_s=100.0), 4.0, 7.0),
+    (Check(tests="assert True"), Known(cpu_s=0.1), 4.0, 4.0),
+    (Check(tests="assert True"), Known(cpu_s=3.0), 4.0, 12.0),
+    (Check(driver="call", inputs=[[1]] * 10), Known(cpu_s=0.1), 4.0, 10.0),
+    (Check(driver="call", inputs=[[1]] * 10), Known(cpu_s=2.0, slow={"3": 2.0}), 4.0, 17.0),
+    (Check(driver="call", inputs=[[1]] * 900), Known(cpu_s=0.1), 4.0, 60.0),
+    # Each input has four times the reference's time, so all of them together have it too (Mbpp/599, 27 s)
+    (Check(driver="call", inputs=[[1]] * 10), Known(cpu_s=27.0, slow={str(n): 2.7 for n in range(10)}), 4.0, 108.0),
+]
+
+
+@pytest.mark.parametrize(("check", "known", "least", "limit"), LIMITS)
+def test_time_limits_follow_the_reference_solution(check, known, least, limit):
+    assert cpu_limit(check, known, least) == pytest.approx(limit)

@@ -8,7 +8,8 @@ v0.2.0 (378 tasks) of github.com/evalplus/mbppplus_release; earlier releases hav
 
 `base` are the inputs of the original benchmark, `plus` the added ones; a solution passes the metric plus when it is
 right on both. What is right and how long it may take are the rules of EvalPlus 0.3.1, but for these:
-- A limit is CPU seconds where theirs is wall seconds, so that a busy machine fails nobody.
+- A limit is CPU seconds where theirs is wall seconds, and for all inputs of a task at least four times what the
+  reference solution needs here where theirs is 60 s at most, so that a busy or slow machine fails nobody.
 - HumanEval/32 (find_zero) never passes there; here it does when the polynomial is near enough to zero (their rule,
   without the slip that counts its inputs as not run).
 - numpy's numbers come back as plain ones, so that one within the tolerance is right; there its type makes it wrong.
