@@ -3,7 +3,8 @@
 Speed: all methods run in turns on the same functions, in an order that moves on by one from round to round, each in a
 process of its own whose CPU time is counted with that of all its children. A method starts from functions as they were
 extracted, so steps before the checker count. "original" is Pyright on batches of 250 files, without a step before it.
-"ty+basedpyright" is ty, then basedpyright on what ty keeps.
+"ty+basedpyright" is ty, then basedpyright on what ty keeps. What the original's way needs for a function does not
+depend on how many there are; ours gets cheaper with many (packages are read once), so --original gives it a part only.
 
 Agreement: checkers without the steps before them, on functions without undefined names and with all imports installed,
 against Pyright. A function that Pyright refuses and another checker keeps is one "kept wrongly"; the other way round it
@@ -102,8 +103,8 @@ def measure(method: Callable, functions: Sequence[Function], *arguments: str) ->
         return pool.submit(_measured, method, functions, arguments).result()
 
 
-def compare_speed(functions: list[Function], checkers: list[str], rounds: int) -> dict:
-    """Run the original's way and the whole filter with each checker in turns."""
+def compare_speed(functions: list[Function], checkers: list[str], rounds: int, part: int) -> dict:
+    """Run the original's way on the first `part` functions and the whole filter with each checker on all, in turns."""
     methods = [("original", original, ()), *((checker, ours, (checker,)) for checker in checkers)]
     progress = Progress("speed", rounds * len(methods), unit="runs")
     found: list[dict[str, dict]] = []
@@ -111,26 +112,28 @@ def compare_speed(functions: list[Function], checkers: list[str], rounds: int) -
         start = number % len(methods)
         runs = {}
         for name, method, arguments in methods[start:] + methods[:start]:
-            runs[name] = measure(method, functions, *arguments)
-            runs[name]["per_cpu_s"] = round(len(functions) / runs[name]["cpu_s"], 2)
+            some = functions[:part] if method is original else functions
+            runs[name] = measure(method, some, *arguments)
+            runs[name]["per_cpu_s"] = round(len(some) / runs[name]["cpu_s"], 2)
+            runs[name]["kept"] = len(some) - len(runs[name]["refused"])
             progress.add()
         found.append(runs)
-    kept = {name: len(functions) - len(found[0][name]["refused"]) for name, _, _ in methods}
     reference = set(found[0]["original"]["refused"])
+    refused = {name: {number for number in found[0][name]["refused"] if number < part} for name, _, _ in methods}
     summary = {
         name: {
             **{key: spread([runs[name][key] for runs in found]) for key in ("per_cpu_s", "largest_process_mb")},
             "times_original": spread(
                 [round(runs[name]["per_cpu_s"] / runs["original"]["per_cpu_s"], 2) for runs in found]
             ),
-            "kept": kept[name],
-            "kept_wrongly": len(reference - set(found[0][name]["refused"])),
-            "lost": len(set(found[0][name]["refused"]) - reference),
+            "kept": found[0][name]["kept"],
+            "kept_wrongly": len(reference - refused[name]),
+            "lost": len(refused[name] - reference),
             "reasons": dict(Counter(found[0][name]["refused"].values())),
         }
         for name, _, _ in methods
     }
-    return {"functions": len(functions), "rounds": rounds, "methods": summary}
+    return {"functions": len(functions), "of_original": part, "rounds": rounds, "methods": summary}
 
 
 def compare_verdicts(functions: list[Function], checkers: list[str], examples: int) -> dict:
@@ -201,6 +204,7 @@ def main() -> None:
         help=f"which to measure, of {', '.join(CHECKERS)}; joined by + they run one after the other (default: all)",
     )
     parser.add_argument("--count", type=int, default=500, help="functions for the speed (default 500)")
+    parser.add_argument("--original", type=int, help="of these, functions for the original's way (default: all)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of the speed; 0 leaves it out (default 3)")
     parser.add_argument(
         "--agreement", type=int, default=3000, help="functions for the agreement; 0 leaves it out (default 3000)"
@@ -216,13 +220,16 @@ def main() -> None:
     functions = [row for path in options.functions for row in load_rows(Function, read_table(path), path)]
     if max(options.count, options.agreement) > len(functions):
         raise ValueError(f"the files hold {len(functions):,} functions; give more, or ask for fewer")
+    if options.original is not None and not 1 <= options.original <= options.count:
+        raise ValueError(f"--original is {options.original}; it must be from 1 to {options.count}, what --count says")
     random.Random(options.seed).shuffle(functions)
     results = {"machine": describe_machine() | {"tools": tool_versions()}, "load_average": os.getloadavg()[0]}
     if options.agreement:
         fit = survivors(functions[: 6 * options.agreement])[: options.agreement]
         results["agreement"] = compare_verdicts(fit, options.checkers, options.examples)
     if options.rounds:
-        results["speed"] = compare_speed(functions[: options.count], options.checkers, options.rounds)
+        part = options.count if options.original is None else options.original
+        results["speed"] = compare_speed(functions[: options.count], options.checkers, options.rounds, part)
         methods = results["speed"]["methods"]
         times = {name: methods[name]["times_original"]["median"] for name in options.checkers}
         results["target"] = {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +76,28 @@ def test_the_command_counts_verdicts_and_time_of_each_method(command, tmp_path):
     assert results["target"].keys() == {"ty", "ty+basedpyright"}
 
 
+@pytest.mark.parametrize("part", [1, 3, 5])
+def test_the_original_can_have_a_part_of_the_functions(command, tmp_path, part):
+    output = tmp_path / "results.json"
+    options = ["--count", "5", "--original", str(part), "--agreement", "0", "--rounds", "1", "--output", str(output)]
+    result = command("--checkers", "ty", *options)
+    assert result.returncode == 0, result.stderr
+    speed = json.loads(output.read_text())["speed"]
+    codes = list(CODES)
+    random.Random(1).shuffle(codes)  # as the command draws them
+    original, ty = speed["methods"]["original"], speed["methods"]["ty"]
+    assert (speed["functions"], speed["of_original"]) == (5, part)
+    assert original["kept"] == sum(not pyright for _, _, pyright in codes[:part])
+    assert ty["kept"] == 2
+    assert ty["kept_wrongly"] == sum(pyright and not ty for _, ty, pyright in codes[:part])
+    assert ty["lost"] == sum(ty and not pyright for _, ty, pyright in codes[:part])
+
+
 ERRORS = [
+    (
+        ["--checkers", "ty", "--count", "5", "--agreement", "0", "--original", "6"],
+        "--original is 6; it must be from 1 to 5",
+    ),
     (["--checkers", "ty+mypy"], "unknown checker 'mypy'"),
     (["--checkers", "ty", "--count", "6"], "the files hold 5 functions; give more, or ask for fewer"),
 ]
