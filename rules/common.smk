@@ -60,13 +60,19 @@ def parts(corpus):
     return [f"{number:05}" for number in range(config["corpora"][corpus]["parts"])]
 
 
+def rounds(shard, count):
+    """Return the names of a shard's first rounds of responses: 00000, 00000.1, 00000.2 and so on."""
+    return [f"{shard}.{number}" if number else shard for number in range(count)]
+
+
 def of_generation(kind, generation):
-    """Return one kind of file for all shards of a generation."""
+    """Return one kind of file for all shards of a generation, and all rounds where there are several."""
+    count = 1 + len(config["generations"][generation]["adaptive"]["samples"])
     return expand(
-        "results/generations/{generation}/{kind}/{shard}.jsonl",
+        "results/generations/{generation}/{kind}/{name}.jsonl",
         generation=generation,
         kind=kind,
-        shard=shards(generation),
+        name=[name for shard in shards(generation) for name in rounds(shard, count if kind in SAMPLED else 1)],
     )
 
 
@@ -133,6 +139,33 @@ def generation_of(wildcards):
     return config["generations"][wildcards.generation]
 
 
+def round_of(wildcards):
+    """Return the shard and the number of the round that a file of responses or verdicts is named for."""
+    shard, _, number = wildcards.shard.partition(".")
+    return shard, int(number or 0)
+
+
+def earlier_rounds(kind, wildcards):
+    """Return one kind of file for all rounds of a shard before this one."""
+    shard, number = round_of(wildcards)
+    return [f"results/generations/{wildcards.generation}/{kind}/{name}.jsonl" for name in rounds(shard, number)]
+
+
+def earlier_options(wildcards, input):
+    """Return the command-line options of a further round."""
+    if not input.earlier_responses:
+        return []
+    files = ["--earlier-responses", *input.earlier_responses, "--earlier-verdicts", *input.earlier_verdicts]
+    return [*files, "--until-passed", str(generation_of(wildcards)["adaptive"]["until_passed"])]
+
+
+def samples_of(wildcards, stage):
+    """Return how many samples a stage draws for each of its input rows, in the round that is asked for."""
+    generation = generation_of(wildcards)
+    _, number = round_of(wildcards)
+    return generation["adaptive"]["samples"][number - 1] if number else generation["samples"][stage]
+
+
 def generation_options(wildcards, stage):
     """Return the command-line options that the three generation stages share."""
     generation = generation_of(wildcards)
@@ -143,7 +176,7 @@ def generation_options(wildcards, stage):
         "temperature": generation["temperature"],
         "top-p": generation["top_p"],
         "max-tokens": generation["max_tokens"][stage],
-        "samples": generation["samples"][stage],
+        "samples": samples_of(wildcards, stage),
         "run-seed": config["seed"],
     }
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
@@ -250,6 +283,7 @@ def reported_artifacts(wildcards):
     ]
 
 
+SAMPLED = ("responses", "verdicts")  # kinds of files that have rounds
 BENCHMARK_FILES = expand("results/benchmarks/{benchmark}.jsonl", benchmark=config["benchmarks"])
 PRETRAINED = [name for name, model in config["models"].items() if "pretrained" in model]
 TRAINED = [name for name, model in config["models"].items() if "base" in model]

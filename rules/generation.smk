@@ -1,6 +1,7 @@
 # Generation: the model names the concepts of each seed, writes an instruction from them, and answers it with tests.
 # REQUIRES  results/corpora/{corpus}/seeds.parquet  results/models/{generator}/model.json  a prompt file
 # MAKES     results/generations/{generation}/concepts/{shard}.jsonl  instructions/{shard}.jsonl  responses/{shard}.jsonl
+#           and, with adaptive sampling, responses/{shard}.{round}.jsonl, which need the verdicts of the rounds before
 
 
 rule generate_concepts:
@@ -25,10 +26,11 @@ rule generate_concepts:
         code=code("generate_concepts"),
         options=lambda wildcards: generation_options(wildcards, "concepts"),
         shards=lambda wildcards: generation_of(wildcards)["shards"],
+        draw=lambda wildcards: ["--draw", str(seeds)] if (seeds := generation_of(wildcards)["seeds"]) else [],
         env=ENGINE_ENV,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/generate_concepts.py --seeds {input.seeds:q} "
-        "--shard {wildcards.shard} --shards {params.shards} --model {input.model:q} --prompts {input.prompts:q} "
+        "--shard {wildcards.shard} --shards {params.shards} {params.draw:q} --model {input.model:q} --prompts {input.prompts:q} "
         "{params.options:q} --label concepts/{wildcards.generation}/{wildcards.shard} "
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 
@@ -63,9 +65,11 @@ rule generate_instructions:
 
 
 rule generate_responses:
-    """Ask the model for several responses with tests to each instruction."""
+    """Ask the model for several responses with tests to each instruction; in a further round, where too few passed."""
     input:
-        instructions="results/generations/{generation}/instructions/{shard}.jsonl",
+        instructions=lambda wildcards: f"results/generations/{wildcards.generation}/instructions/{round_of(wildcards)[0]}.jsonl",
+        earlier_responses=lambda wildcards: earlier_rounds("responses", wildcards),
+        earlier_verdicts=lambda wildcards: earlier_rounds("verdicts", wildcards),
         model=lambda wildcards: model_file(generation_of(wildcards)["generator"]),
         prompts=lambda wildcards: resource(generation_of(wildcards)["prompts"]),
     output:
@@ -75,6 +79,8 @@ rule generate_responses:
         "results/logs/generate_responses/{generation}/{shard}.log",
     benchmark:
         "results/logs/generate_responses/{generation}/{shard}.benchmark.tsv"
+    wildcard_constraints:
+        shard=r"\d{5}(\.\d+)?",
     conda:
         ENGINE_CONDA
     resources:
@@ -82,9 +88,11 @@ rule generate_responses:
     params:
         code=code("generate_responses"),
         options=lambda wildcards: generation_options(wildcards, "response"),
+        tags=lambda wildcards: generation_of(wildcards)["tags"],
+        earlier=earlier_options,
         env=ENGINE_ENV,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/generate_responses.py --instructions {input.instructions:q} "
-        "--model {input.model:q} --prompts {input.prompts:q} "
+        "--model {input.model:q} --prompts {input.prompts:q} --tags {params.tags} {params.earlier:q} "
         "{params.options:q} --label responses/{wildcards.generation}/{wildcards.shard} "
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"

@@ -28,6 +28,8 @@ rule verify_responses:
         "results/logs/verify_responses/{generation}/{shard}.log",
     benchmark:
         "results/logs/verify_responses/{generation}/{shard}.benchmark.tsv"
+    wildcard_constraints:
+        shard=r"\d{5}(\.\d+)?",
     conda:
         "../envs/core.yaml"
     threads: 1

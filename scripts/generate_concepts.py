@@ -14,9 +14,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=Path, required=True, help="Parquet of seed functions")
     parser.add_argument("--shard", type=int, required=True, help="number of this shard, from 0")
     parser.add_argument("--shards", type=int, required=True, help="number of shards")
+    parser.add_argument("--draw", type=int, help="draw so many of the seeds for all shards together (default: all)")
     add_options(parser)
     args = parser.parse_args()
-    generate_concepts(args.seeds, args.shard, args.shards, read_options(args))
+    generate_concepts(args.seeds, args.shard, args.shards, read_options(args), args.draw)
 
 
 if __name__ == "__main__":

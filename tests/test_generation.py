@@ -18,8 +18,10 @@ import pytest
 from tiny_model import make_model
 
 from selfalign.engines.models import write_model
+from selfalign.engines.port import Completion, Usage
 from selfalign.generation.instructions import draw_properties, load_weights
-from selfalign.records.files import read_json, read_jsonl, write_jsonl, write_table
+from selfalign.prompts.documents import load_prompts
+from selfalign.records.files import read_json, read_jsonl, read_table, write_jsonl, write_table
 from selfalign.records.rows import Concepts, Function, Instruction, Response
 
 ROOT = Path(__file__).parent.parent
@@ -136,6 +138,150 @@ def test_shards_part_the_seeds_and_every_seed_has_its_row(model, seeds, tmp_path
     assert {key: row for part in parts for key, row in part.items()} == rows[1, 0]
     progress = [line for line in capsys.readouterr().err.splitlines() if line.startswith("[stage test/00000] ")]
     assert len(progress) >= 4
+
+
+def test_fewer_seeds_are_drawn_from_among_those_of_more(model, seeds, tmp_path, monkeypatch):
+    drawn = {}
+    for count, shards, run_seed in ((4, 1, 3407), (7, 2, 3407), (999, 1, 3407), (4, 1, 3408)):
+        rows = []
+        for shard in range(shards):
+            folder = tmp_path / f"{count}-{run_seed}-{shard}"
+            shared = options(model, folder, max_tokens=1, run_seed=run_seed)
+            arguments = ["--seeds", seeds, "--shard", shard, "--shards", shards, "--draw", count, *shared]
+            assert command(monkeypatch, "generate_concepts", *arguments) == 0
+            rows += read_jsonl(folder / "out.jsonl")
+        drawn[count, run_seed] = {row["parent"] for row in rows}
+        assert len(drawn[count, run_seed]) == len(rows)
+    assert [len(ids) for ids in drawn.values()] == [4, 7, len(read_table(seeds)), 4]
+    assert drawn[4, 3407] < drawn[7, 3407] < drawn[999, 3407]
+    assert drawn[4, 3407] != drawn[4, 3408]
+
+
+@pytest.mark.parametrize(
+    ("tags", "end", "stop"),
+    [("xml", "</instruction>\n<response>\n", "</tests>"), ("headings", "\n\n### Response\n", "### Instruction")],
+)
+def test_tags_mark_the_parts_that_the_model_sees(model, tmp_path, monkeypatch, tags, end, stop):
+    asked = []
+
+    def open_recorder(*_):
+        class Recorder:
+            usage = Usage()
+
+            def complete(self, requests, done=()):
+                for request in requests:
+                    asked.append(request)
+                    text = request.prompt.partition(end)[2]  # what the first worked example says
+                    for one in request.stop:
+                        text = text.partition(one)[0]
+                    yield [Completion(id=request.id, k=0, text=text, finish_reason="stop", prompt_tokens=1,
+                                      completion_tokens=1)]  # fmt: skip
+
+        return Recorder()
+
+    monkeypatch.setattr("selfalign.generation.stages.open_engine", open_recorder)
+    instructions = write_instructions(tmp_path / "instructions.jsonl", 2)
+    arguments = ["--instructions", instructions, "--tags", tags, *options(model, tmp_path)]
+    assert command(monkeypatch, "generate_responses", *arguments) == 0
+    assert all(request.prompt.endswith(end) and stop in request.stop for request in asked)
+    rows = [Response.load(row) for row in read_jsonl(tmp_path / "out.jsonl")]
+    assert len(rows) == 2
+    for row in rows:
+        (shot,) = [shot for shot in load_prompts(PROMPTS).shots if shot.id == row.shots[0]]
+        assert (row.response, row.tests, row.drop) == (shot.response.strip(), shot.tests.strip(), None)
+    assert read_json(tmp_path / "out.json")["tags"] == tags
+
+
+def judged(folder: Path, passing) -> tuple[Path, Path]:
+    """Say of a folder's responses, which are no documents, that they are some, and judge them.
+
+    Args:
+        passing: Whether the response of an id passes.
+    """
+    responses, verdicts = folder / "out.jsonl", folder / "verdicts.jsonl"
+    rows = [row | {"drop": None} for row in read_jsonl(responses)]
+    write_jsonl(responses, rows)
+    seen = {"detail": "", "cpu_s": 0.1, "wall_s": 0.1, "max_rss_mb": 9.0, "assertions": 1, "core": "c"}
+    outcomes = {row["id"]: "passed" if passing(row["id"]) else "assertion" for row in rows}
+    write_jsonl(verdicts, [{"id": key, "verdict": outcome, **seen} for key, outcome in outcomes.items()])
+    return responses, verdicts
+
+
+def test_rounds_go_on_where_too_few_passed_with_the_samples_of_a_plain_run(model, tmp_path, monkeypatch):
+    """The third sample of an instruction is the same row in whichever round it is drawn."""
+    instructions = write_instructions(tmp_path / "instructions.jsonl", 30)
+    plain = options(model, tmp_path / "plain", samples=7)
+    assert command(monkeypatch, "generate_responses", "--instructions", instructions, *plain) == 0
+    passing = {key: hashlib.sha256(key.encode()).digest()[0] < 120 for key in ids(tmp_path / "plain/out.jsonl")}
+    judged(tmp_path / "plain", passing.get)
+    whole = {row["id"]: row for row in read_jsonl(tmp_path / "plain/out.jsonl")}
+
+    found, counts, files = {}, [], []
+    for number, samples in enumerate((2, 1, 4)):
+        earlier = []
+        if files:
+            responses, verdicts = zip(*files, strict=True)
+            earlier = ["--earlier-responses", *responses, "--earlier-verdicts", *verdicts, "--until-passed", 2]
+        shared = options(model, tmp_path / str(number), samples=samples)
+        assert command(monkeypatch, "generate_responses", "--instructions", instructions, *earlier, *shared) == 0
+        files.append(judged(tmp_path / str(number), passing.get))
+        rows = list(read_jsonl(files[-1][0]))
+        found |= {row["id"]: row for row in rows}
+        counts.append(len(rows))
+    assert found == {key: whole[key] for key in found}
+    assert sum(counts) == len(found)
+    expected = [0, 0, 0]
+    for row_id in {key.rpartition("-")[0] for key in whole}:
+        passed = [passing[f"{row_id}-r{k}"] for k in range(7)]
+        expected[0] += 2
+        expected[1] += sum(passed[:2]) < 2
+        expected[2] += 4 * (sum(passed[:3]) < 2)
+    assert counts == expected
+    assert 0 < expected[2] < 4 * expected[1] < 80, "some had enough after the first round, some after the second"
+
+
+def ids(path: Path) -> list[str]:
+    return [row["id"] for row in read_jsonl(path)]
+
+
+def test_rounds_end_when_all_have_enough(model, tmp_path, monkeypatch):
+    instructions = write_instructions(tmp_path / "instructions.jsonl", 3)
+    shared = options(model, tmp_path / "0")
+    assert command(monkeypatch, "generate_responses", "--instructions", instructions, *shared) == 0
+    responses, verdicts = judged(tmp_path / "0", lambda _: True)
+    earlier = ["--earlier-responses", responses, "--earlier-verdicts", verdicts]
+    shared = options(model, tmp_path / "1")
+    assert command(monkeypatch, "generate_responses", "--instructions", instructions, *earlier, *shared) == 0
+    assert (tmp_path / "1/out.jsonl").read_text() == ""
+    assert read_json(tmp_path / "1/out.json")["generated"] == 0
+
+
+WRONG_ROUNDS = [
+    # how many of the two verdicts and instructions are given
+    (2, 2, 0, "--until-passed is 0; it must be at least 1"),
+    (None, 2, 1, "--earlier-responses has 1 files and --earlier-verdicts 0"),
+    (1, 2, 1, "has no verdict in the files of --earlier-verdicts"),
+    (2, 4, 1, "has no response in the files of --earlier-responses"),
+]
+
+
+@pytest.mark.parametrize(("verdicts", "tasks", "enough", "message"), WRONG_ROUNDS)
+def test_wrong_rounds_are_one_clear_error(verdicts, tasks, enough, message, model, tmp_path, monkeypatch, capsys):
+    instructions = write_instructions(tmp_path / "instructions.jsonl", 2)
+    shared = options(model, tmp_path / "0")
+    assert command(monkeypatch, "generate_responses", "--instructions", instructions, *shared) == 0
+    responses, path = judged(tmp_path / "0", lambda _: False)
+    write_instructions(instructions, tasks)
+    earlier = ["--earlier-responses", responses, "--until-passed", enough]
+    if verdicts is not None:
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:verdicts]))
+        earlier += ["--earlier-verdicts", path]
+    shared = options(model, tmp_path / "1")
+    capsys.readouterr()
+    assert command(monkeypatch, "generate_responses", "--instructions", instructions, *earlier, *shared) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
 
 
 def test_properties_are_drawn_by_weight_and_shown_to_the_model(model, tmp_path, monkeypatch):

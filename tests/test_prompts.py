@@ -25,7 +25,8 @@ SHOTS = [
     pytest.param(name, shot, id=f"{name}:{shot.id}") for name, prompts in PROMPTS.items() for shot in prompts.shots
 ]
 GENERAL = PROMPTS["python.yaml"]
-KINDS = tuple(documents.STOP)
+KINDS = documents.KINDS
+STYLES = tuple(documents.STYLES)
 SENTINEL = "the tests have run to their end"
 # Every function of a response is replaced by one that does nothing; of these programs none may pass its tests.
 MUTATION_RUNNER = """
@@ -97,7 +98,7 @@ def test_form(name: str, shot: documents.Shot) -> None:
         ast.parse(documents.code_blocks(text))
     for text in (shot.snippet, shot.instruction, shot.response, shot.tests):
         assert text.strip()
-        assert not any(stop in text for stops in documents.STOP.values() for stop in stops)
+        assert not any(stop in text for tags in STYLES for kind in KINDS for stop in documents.stop_strings(kind, tags))
         assert not re.search(r"</?(instruction|response|tests)>|^### ", text, re.MULTILINE)
         assert all(len(line) <= 120 or " " in line for line in text.splitlines())
     assert "__main__" not in documents.code_blocks(shot.response), "such a block would run before the tests"
@@ -161,30 +162,53 @@ def test_examples_pass_in_the_sandbox(name: str) -> None:
     assert all(verdict.assertions > 0 for verdict in verdicts)
 
 
+@pytest.mark.parametrize("tags", STYLES)
 @pytest.mark.parametrize(("name", "shot"), SHOTS)
-def test_documents_are_read_back(name: str, shot: documents.Shot) -> None:
+def test_documents_are_read_back(name: str, shot: documents.Shot, tags: str) -> None:
     """What a model continues after the open end of an example is read back as that example's own parts."""
     ends = {
         "concepts": documents.concepts_example(shot.snippet),
         "instruction": documents.instruction_example(shot.category, shot.difficulty, shot.concepts),
-        "response": documents.response_example(shot.instruction),
+        "response": documents.response_example(shot.instruction, tags=tags),
     }
     others = [other for other in PROMPTS[name].shots if other.id != shot.id][:2]
     for kind in KINDS:
         header = PROMPTS[name].headers[kind]
-        open_end = documents.render_document(header, [*(documents.shot_example(kind, o) for o in others), ends[kind]])
-        examples = [documents.shot_example(kind, s) for s in (*others, shot, others[0])]
-        whole = documents.render_document(header, examples)
+        before = [documents.shot_example(kind, other, tags=tags) for other in others]
+        open_end = documents.render_document(header, [*before, ends[kind]])
+        whole = documents.render_document(header, [*before, documents.shot_example(kind, shot, tags=tags), before[0]])
         assert whole.startswith(open_end)
         completion = whole[len(open_end) :]
-        for stop in documents.STOP[kind]:
+        for stop in documents.stop_strings(kind, tags):
             completion = completion.split(stop)[0]
         if kind == "concepts":
             assert documents.parse_concepts(completion) == (list(shot.concepts), None)
         elif kind == "instruction":
             assert documents.parse_instruction(completion) == (shot.instruction.strip(), None)
         else:
-            assert documents.parse_response(completion) == (shot.response.strip(), shot.tests.strip(), None)
+            read = documents.parse_response(completion, tags=tags)
+            assert read == (shot.response.strip(), shot.tests.strip(), None)
+            end = documents.STYLES[tags].response_end  # where a benchmark asks for no tests
+            assert whole[len(open_end) :].partition(end)[0].strip() == shot.response.strip()
+
+
+@pytest.mark.parametrize("tags", STYLES)
+@pytest.mark.parametrize("name", PROMPTS)
+def test_the_files_are_for_every_style(name: str, tags: str) -> None:
+    assert documents.load_prompts(FOLDER / name, tags) == PROMPTS[name]
+
+
+DOCUMENTS = {
+    "xml": ("<instruction>\nAdd.\n</instruction>\n<response>\n", "Sum:\n</response>\n<tests>\nTrue\n</tests>\n\n"),
+    "headings": ("### Instruction\nAdd.\n\n### Response\n", "Sum:\n\n### Tests\nTrue\n\n"),
+}
+
+
+@pytest.mark.parametrize("tags", STYLES)
+def test_response_documents(tags: str) -> None:
+    asked, written = DOCUMENTS[tags]
+    assert documents.response_example(" Add.\n", tags=tags) == asked
+    assert documents.response_example("Add.", "Sum:\n", "True", tags=tags) == asked + written
 
 
 def test_general_examples_are_balanced() -> None:
@@ -353,13 +377,42 @@ def test_code_blocks(text: str, expected: str) -> None:
     assert documents.code_blocks(text) == expected
 
 
-@pytest.mark.parametrize("character", ["<", "`", "#", " ", "\n", "</response>", "<tests>", "```python\n", ", "])
+@pytest.mark.parametrize(
+    ("text", "expected", "drop"),
+    [
+        (f"Why.\n{CODE}\n\n### Tests\n{CODE}\n", (f"Why.\n{CODE}", CODE), None),
+        (f"{CODE}\n### Tests \t\n{CODE}\nDone.", (CODE, f"{CODE}\nDone."), None),
+        ("```python\nx = 1\n### Tests\n" + CODE, ("```python\nx = 1", CODE), None),
+        (f"{CODE}\n\n### Why\nSo.\n\n### Tests\n{CODE}", (f"{CODE}\n\n### Why\nSo.", CODE), None),
+        ("", ("", ""), "no tests section"),
+        (f"{CODE}\n", (CODE, ""), "no tests section"),
+        (f"{CODE}\n## Tests\n{CODE}", None, "no tests section"),
+        (f"{CODE}\n### tests\n{CODE}", None, "no tests section"),
+        (f"{CODE}\n ### Tests\n{CODE}", None, "no tests section"),
+        (f"{CODE}\n### Tests of it\n{CODE}", None, "no tests section"),
+        (f"{CODE}\n</response>\n<tests>\n{CODE}", None, "no tests section"),
+        (f"{CODE}\n### Tests\n{CODE}\n### Tests\n{CODE}", None, "several tests sections"),
+        (f"Words.\n### Tests\n{CODE}", ("Words.", CODE), "no code in response"),
+        (f"{CODE}\n### Tests\nassert x == 1", (CODE, "assert x == 1"), "no code in tests"),
+        ("```python\nx = 1\n### Tests\nassert x == 1\n```", None, "no code in tests"),  # a comment in one block
+    ],
+)
+def test_parse_response_with_headings(text: str, expected: tuple[str, str] | None, drop: str | None) -> None:
+    response, tests, reason = documents.parse_response(text, tags="headings")
+    assert reason == drop
+    assert expected is None or (response, tests) == expected
+
+
+@pytest.mark.parametrize(
+    "character", ["### Tests\n", "### Tests ", "<", "`", "#", " ", "\n", "</response>", "<tests>", "```python\n", ", "]
+)
 def test_hostile_output_is_read_in_linear_time(character: str) -> None:
     text = character * (2**20 // len(character))
     begin = time.process_time()
     documents.parse_concepts(text)
     documents.parse_instruction(text)
-    documents.parse_response(text)
+    for tags in STYLES:
+        documents.parse_response(text, tags=tags)
     documents.code_blocks(text)
     assert time.process_time() - begin < 5
 
@@ -382,6 +435,28 @@ def test_bad_prompt_file_is_refused(content: str, message: str, tmp_path: Path) 
     with pytest.raises(ValueError, match=message) as error:
         documents.load_prompts(path)
     assert str(path) in str(error.value)
+
+
+UNREADABLE = [
+    ("xml", "assert ", "</tests>\n    assert "),
+    ("xml", "assert ", "## Example\n    assert "),
+    ("headings", "assert ", "### Instruction\n    assert "),
+    ("headings", "```python", "### Tests\n```python"),
+    ("headings", "```python", "```"),
+]
+
+
+@pytest.mark.parametrize(("tags", "old", "new"), UNREADABLE)
+def test_an_example_with_marks_of_the_style_is_refused(tags: str, old: str, new: str, tmp_path: Path) -> None:
+    shot = GENERAL.shots[0]
+    assert documents._is_read_back(shot, tags)
+    tests = shot.tests.replace(old, new) if old in shot.tests else f"{new}\n{shot.tests}"
+    path = tmp_path / "prompts.yaml"
+    item = {**vars(shot), "concepts": list(shot.concepts), "tests": tests}
+    path.write_text(json.dumps({"headers": GENERAL.headers, "shots": [item]}), encoding="utf-8")
+    documents.load_prompts(path)
+    with pytest.raises(ValueError, match=rf"prompts.yaml, example 1: with tags {tags}, .*not read back"):
+        documents.load_prompts(path, tags)
 
 
 def test_missing_or_undecodable_prompt_file_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from selfalign.engines.models import fetch_model
 from selfalign.engines.port import Completion, EngineSettings, Request, open_engine
-from selfalign.prompts.documents import STOP, load_prompts, render_document, response_example, shot_example
+from selfalign.prompts.documents import load_prompts, render_document, response_example, shot_example, stop_strings
 from selfalign.records.files import read_json, read_jsonl, write_jsonl
 from selfalign.records.rows import Instruction, Response
 
@@ -46,7 +46,7 @@ def requests(temperature: float, n: int = 1, **changes) -> list[Request]:
                 "n": n,
                 "temperature": temperature,
                 "max_tokens": 200,
-                "stop": tuple(STOP["response"]),
+                "stop": stop_strings("response"),
                 "seeds": tuple(7919 * number + k for k in range(n)),
                 **changes,
             }
@@ -78,7 +78,7 @@ def test_stop_strings_limits_and_refusals(vllm):
     ]
     got = run(vllm, asked, done={asked[3].id})
     assert set(got) == {(one.id, 0) for one in asked} - {(asked[3].id, 0)}
-    assert all(stop not in one.text for one in got.values() for stop in STOP["response"])
+    assert all(stop not in one.text for one in got.values() for stop in stop_strings("response"))
     assert "stop" in {one.finish_reason for one in got.values()}
     short, long = got["short", 0], got["long", 0]
     assert (short.finish_reason, short.completion_tokens) == ("length", 5)

@@ -9,13 +9,19 @@ from selfalign.benchmarks.benchmark import Wording
 from selfalign.benchmarks.tasks import Task
 from selfalign.engines.models import Model
 from selfalign.prompts.chat import chat_prompt
-from selfalign.prompts.documents import NEXT_EXAMPLE, load_prompts, render_document, response_example, shot_example
+from selfalign.prompts.documents import (
+    NEXT_EXAMPLE,
+    STYLES,
+    load_prompts,
+    render_document,
+    response_example,
+    shot_example,
+)
 from selfalign.records.commands import derive_seed
 
 # A model that was never aligned goes on with a task of its own, or, when it knows the pipeline's documents, with
 # tests of its own, which are not to be held against its answer.
 CHAT_STOP = ("### Instruction", "</response>")
-FEW_SHOT_STOP = ("</response>", NEXT_EXAMPLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,7 @@ class AskSettings:
         prompts: few-shot: the prompt file.
         shots: few-shot: worked examples in one prompt.
         shot_sets: few-shot: different sets of them; a task's id picks its set.
+        tags: few-shot: how the parts of the document are marked.
         system_prompt: chat: in place of the template's own.
         own_template: chat: ask a model that has a chat template through it. Without, every model gets our text, which
             is that of the models we train: for base models whose tokenizer happens to have a template.
@@ -43,6 +50,7 @@ class AskSettings:
     prompts: str | None = None
     shots: int = 1
     shot_sets: int = 4
+    tags: Literal["xml", "headings"] = "xml"
     system_prompt: str | None = None
     own_template: bool = True
     samples: int = 1
@@ -102,7 +110,7 @@ def asker(settings: AskSettings, model: Model, *, benchmark: str, run_seed: int)
         return by_chat
 
     if way == "few-shot":
-        prompts = load_prompts(settings.prompts)
+        prompts = load_prompts(settings.prompts, settings.tags)
         if len(prompts.shots) < settings.shots:
             raise ValueError(
                 f"{settings.prompts}: {len(prompts.shots)} examples, fewer than the {settings.shots} shots"
@@ -114,11 +122,13 @@ def asker(settings: AskSettings, model: Model, *, benchmark: str, run_seed: int)
 
         def few_shot(task: Task, wording: Wording) -> Question:
             shots = sets[derive_seed(run_seed, benchmark, "shot set", task.id) % len(sets)]
-            examples = [shot_example("response", shot) for shot in shots]
+            examples = [shot_example("response", shot, tags=settings.tags) for shot in shots]
             header = prompts.headers["response"]
+            asked = response_example(wording.instruction, tags=settings.tags)
+            stop = (STYLES[settings.tags].response_end, NEXT_EXAMPLE)
             return Question(
-                prompt=render_document(header, [*examples, response_example(wording.instruction)]),
-                stop=FEW_SHOT_STOP if settings.stop is None else settings.stop,
+                prompt=render_document(header, [*examples, asked]),
+                stop=stop if settings.stop is None else settings.stop,
                 shared=len(render_document(header, examples)),
             )
 

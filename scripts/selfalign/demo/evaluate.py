@@ -20,7 +20,6 @@ from selfalign.demo.tasks import Task, bug_variants, choose_inputs, result_with
 from selfalign.prompts.documents import (
     CATEGORIES,
     DIFFICULTIES,
-    STOP,
     PromptSet,
     code_blocks,
     concepts_example,
@@ -31,6 +30,7 @@ from selfalign.prompts.documents import (
     render_document,
     response_example,
     shot_example,
+    stop_strings,
 )
 from selfalign.records.progress import Progress
 
@@ -78,7 +78,7 @@ class Sampler:
             for row, output in zip(rows, outputs, strict=True):
                 self.tokens += len(output)
                 text = self.tokenizer.decode(output)
-                cuts = [text.find(stop) for stop in STOP[kind]]
+                cuts = [text.find(stop) for stop in stop_strings(kind)]
                 texts[row] = text[: min((cut for cut in cuts if cut >= 0), default=len(text))]
             progress.add(len(rows))
         self.cpu_s += time.process_time() - start

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from selfalign.generation.stages import Job, Settings, run_stage
 from selfalign.prompts.documents import concepts_example, parse_concepts
+from selfalign.records.commands import derive_seed
 from selfalign.records.files import file_digest, read_table
 from selfalign.records.rows import Concepts
 
 
-def generate_concepts(seeds: Path, shard: int, shards: int, settings: Settings) -> None:
+def generate_concepts(seeds: Path, shard: int, shards: int, settings: Settings, draw: int | None = None) -> None:
     """Write the concepts of one shard's seeds.
 
     Shard I holds the seeds at positions I, I + N, I + 2N ... in the order of their ids, so that all shards are of one
@@ -19,10 +20,16 @@ def generate_concepts(seeds: Path, shard: int, shards: int, settings: Settings) 
         shard: I, from 0.
         shards: N.
         settings: Options shared by the stages.
+        draw: How many seeds all shards share, drawn by the run's seed; None takes all. Fewer are among those of more.
     """
     if not 0 <= shard < shards:
         raise ValueError(f"--shard is {shard}; with --shards {shards} it must lie between 0 and {shards - 1}")
-    rows = sorted(read_table(seeds), key=lambda row: row["id"])[shard::shards]
+    if draw is not None and draw < 1:
+        raise ValueError(f"--draw is {draw}; it must be at least 1")
+    rows = read_table(seeds)
+    if draw is not None:
+        rows = sorted(rows, key=lambda row: derive_seed(settings.run_seed, "seeds", row["id"]))[:draw]
+    rows = sorted(rows, key=lambda row: row["id"])[shard::shards]
 
     def make(common: dict, text: str, drop: str | None) -> Concepts:
         concepts, malformed = parse_concepts(text)
@@ -37,4 +44,4 @@ def generate_concepts(seeds: Path, shard: int, shards: int, settings: Settings) 
         )
         for row in rows
     ]
-    run_stage("concepts", "concepts", jobs, [file_digest(seeds), shard, shards], settings)
+    run_stage("concepts", "concepts", jobs, [file_digest(seeds), shard, shards, draw], settings)

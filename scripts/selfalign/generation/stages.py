@@ -1,5 +1,6 @@
 """What the three stages have in common: few-shot sets, requests, rows that survive a kill, stats."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from random import Random
 from selfalign.engines.models import read_model
 from selfalign.engines.port import TOO_LONG, Completion, Request, Usage, load_settings, open_engine
 from selfalign.engines.resumable import Clock, complete_rows, engine_stats
-from selfalign.prompts.documents import STOP, PromptSet, load_prompts, render_document, shot_example
+from selfalign.prompts.documents import PromptSet, load_prompts, render_document, shot_example, stop_strings
 from selfalign.records.commands import derive_seed
 from selfalign.records.files import SideFile, digest, file_digest, write_json, write_jsonl
 from selfalign.records.rows import Row
@@ -69,11 +70,11 @@ class Prompt:
 class FewShot:
     """Renders prompts of one document kind over a fixed number of seeded, ordered sets of worked examples."""
 
-    def __init__(self, kind: str, prompts: PromptSet, settings: Settings):
+    def __init__(self, kind: str, prompts: PromptSet, settings: Settings, tags: str = "xml"):
         if settings.shots > len(prompts.shots):
             raise ValueError(f"--shots is {settings.shots}, but {settings.prompts} has {len(prompts.shots)} examples")
         self.header = prompts.headers[kind]
-        self.kind, self.run_seed = kind, settings.run_seed
+        self.kind, self.run_seed, self.tags = kind, settings.run_seed, tags
         self.sets = [
             Random(derive_seed(settings.run_seed, "shots", kind, number)).sample(prompts.shots, settings.shots)
             for number in range(settings.shot_sets)
@@ -82,7 +83,7 @@ class FewShot:
     def render(self, row_id: str, example: str) -> Prompt:
         """Render the row's open example behind the worked examples of the set that its id selects."""
         shots = self.sets[derive_seed(self.run_seed, "shot set", self.kind, row_id) % len(self.sets)]
-        examples = [shot_example(self.kind, shot) for shot in shots]
+        examples = [shot_example(self.kind, shot, tags=self.tags) for shot in shots]
         return Prompt(
             text=render_document(self.header, [*examples, example]),
             shared=len(render_document(self.header, examples)),
@@ -108,7 +109,7 @@ class Job:
     make: Callable[[dict, str, str | None], Row]
 
 
-def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: Settings) -> None:
+def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: Settings, *, tags: str = "xml") -> None:
     """Complete all jobs and write rows and stats.
 
     Args:
@@ -117,10 +118,12 @@ def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: 
         jobs: In the order in which their rows are written.
         inputs: What else the rows depend on, for the side file's key.
         settings: The command's options.
+        tags: How the parts of a response document are marked, of `STYLES`.
     """
     clock = Clock.start()
     engine_settings = load_settings(settings.engine)
-    few_shot = FewShot(kind, load_prompts(settings.prompts), settings)
+    prompts = load_prompts(settings.prompts, tags if kind == "response" else None)
+    few_shot = FewShot(kind, prompts, settings, tags)
     by_id: dict[str, tuple[Job, list[str]]] = {}
     requests = []
     for job in jobs:
@@ -132,7 +135,7 @@ def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: 
             max_tokens=settings.max_tokens,
             temperature=settings.temperature,
             top_p=settings.top_p,
-            stop=tuple(STOP[kind]),
+            stop=stop_strings(kind, tags),
             seeds=tuple(derive_seed(settings.run_seed, stage, row_id) for row_id in job.ids),
             shared=prompt.shared,
         )
@@ -159,9 +162,12 @@ def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: 
         "engine": engine_settings.identity(),
     }
     side = SideFile(settings.output, digest(stage, inputs, options))
-    rows, usage = {}, Usage()
+    stored = len(side.rows)
+    rows, usage, loading = {}, Usage(), 0.0
     if requests:
+        begin = time.monotonic()
         engine = open_engine(settings.model, engine_settings)
+        loading = time.monotonic() - begin
         rows = complete_rows(engine, requests, side, lambda key, k: by_id[key][0].ids[k], to_row, settings.label)
         usage = engine.usage
     write_jsonl(settings.output, rows.values())
@@ -173,6 +179,9 @@ def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: 
             "label": settings.label,
             "rows": len(rows),
             "dropped": dict(sorted(drops.items())),
+            "generated": len(side.rows) - stored,  # without those of an earlier, killed run, as times and tokens are
+            "load_s": round(loading, 3),
+            **({"tags": tags} if kind == "response" else {}),
             **engine_stats(usage, clock, engine_settings.kind),
         },
     )

@@ -2,7 +2,8 @@
 
 A document is a header and numbered examples of one kind; the last example is left open for the model. The order of
 the three steps, the properties and the stop strings follow the paper (section 2); the wording and the examples are
-ours and stand in a prompt file (resources/prompts/*.yaml).
+ours and stand in a prompt file (resources/prompts/*.yaml). The parts of the last kind are marked by tags, as in the
+paper, or by headings, for models that ignore tags (`STYLES`).
 """
 
 import re
@@ -11,12 +12,50 @@ from pathlib import Path
 
 CATEGORIES = ("function", "class", "program")
 DIFFICULTIES = ("easy", "medium", "hard")
+KINDS = ("concepts", "instruction", "response")
 NEXT_EXAMPLE = "## Example"
-STOP = {
-    "concepts": [NEXT_EXAMPLE],
-    "instruction": [NEXT_EXAMPLE],
-    "response": [NEXT_EXAMPLE, "</tests>"],
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How the parts of a response document are marked.
+
+    Attributes:
+        opens: Text before the instruction, between it and the response, and between the response and the tests.
+        closes: Text after the tests.
+        parts: Pattern of what a model writes between its response and its tests.
+        response_end: What ends the response, where tests are not wanted.
+        tests_end: What ends the tests.
+    """
+
+    opens: tuple[str, str, str]
+    closes: str
+    parts: re.Pattern
+    response_end: str
+    tests_end: str
+
+
+STYLES = {
+    "xml": Style(
+        opens=("<instruction>\n", "\n</instruction>\n<response>\n", "\n</response>\n<tests>\n"),
+        closes="\n</tests>\n\n",
+        parts=re.compile(r"</response>\s*<tests>"),
+        response_end="</response>",
+        tests_end="</tests>",
+    ),
+    "headings": Style(
+        opens=("### Instruction\n", "\n\n### Response\n", "\n\n### Tests\n"),
+        closes="\n\n",
+        parts=re.compile(r"^### Tests[ \t]*$", re.MULTILINE),
+        response_end="### Tests",
+        tests_end="### Instruction",
+    ),
 }
+
+
+def stop_strings(kind: str, tags: str = "xml") -> tuple[str, ...]:
+    """Return the strings that end a completion of a document kind."""
+    return (NEXT_EXAMPLE, STYLES[tags].tests_end) if kind == "response" else (NEXT_EXAMPLE,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +80,14 @@ class PromptSet:
     shots: tuple[Shot, ...]
 
 
-def load_prompts(path: str | Path) -> PromptSet:
+def load_prompts(path: str | Path, tags: str | None = None) -> PromptSet:
     """Read a prompt file: `headers` (concepts, instruction, response) and `shots`.
 
+    Args:
+        tags: Style of the response documents that the examples are for; None is none.
+
     Raises:
-        ValueError: a key is missing or unknown; names the file and the example.
+        ValueError: a key is missing or unknown, or an example holds marks of the style; names file and example.
     """
     import yaml
 
@@ -53,8 +95,8 @@ def load_prompts(path: str | Path) -> PromptSet:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read as a prompt file ({' '.join(str(error).split())})") from error
-    if not isinstance(data, dict) or set(data) != {"headers", "shots"} or set(data["headers"]) != set(STOP):
-        raise ValueError(f"{path}: expected the keys headers (with {', '.join(STOP)}) and shots")
+    if not isinstance(data, dict) or set(data) != {"headers", "shots"} or set(data["headers"]) != set(KINDS):
+        raise ValueError(f"{path}: expected the keys headers (with {', '.join(KINDS)}) and shots")
     shots = []
     for number, item in enumerate(data["shots"], 1):
         try:
@@ -63,6 +105,11 @@ def load_prompts(path: str | Path) -> PromptSet:
             raise ValueError(f"{path}, example {number}: {error}") from error
         if shot.category not in CATEGORIES or shot.difficulty not in DIFFICULTIES:
             raise ValueError(f"{path}, example {number}: unknown category or difficulty")
+        if tags and not _is_read_back(shot, tags):
+            raise ValueError(
+                f"{path}, example {number}: with tags {tags}, its response and tests are not read back as they stand "
+                "there: both need a block of Python code and neither may hold marks of documents or examples"
+            )
         shots.append(shot)
     if not shots:
         raise ValueError(f"{path}: no examples under shots")
@@ -86,21 +133,32 @@ def instruction_example(
     return text if instruction is None else f"{text}{instruction.strip()}\n\n"
 
 
-def response_example(instruction: str, response: str | None = None, tests: str | None = None) -> str:
+def response_example(
+    instruction: str, response: str | None = None, tests: str | None = None, *, tags: str = "xml"
+) -> str:
     """Render instruction, response and tests; without a response, the open end that the model continues."""
-    text = f"<instruction>\n{instruction.strip()}\n</instruction>\n<response>\n"
+    style = STYLES[tags]
+    text = f"{style.opens[0]}{instruction.strip()}{style.opens[1]}"
     if response is None:
         return text
-    return f"{text}{response.strip()}\n</response>\n<tests>\n{tests.strip()}\n</tests>\n\n"
+    return f"{text}{response.strip()}{style.opens[2]}{tests.strip()}{style.closes}"
 
 
-def shot_example(kind: str, shot: Shot) -> str:
+def shot_example(kind: str, shot: Shot, *, tags: str = "xml") -> str:
     """Render a worked example as a document of the given kind."""
     if kind == "concepts":
         return concepts_example(shot.snippet, shot.concepts)
     if kind == "instruction":
         return instruction_example(shot.category, shot.difficulty, shot.concepts, shot.instruction)
-    return response_example(shot.instruction, shot.response, shot.tests)
+    return response_example(shot.instruction, shot.response, shot.tests, tags=tags)
+
+
+def _is_read_back(shot: Shot, tags: str) -> bool:
+    """Tell whether a worked example, written by a model, would be cut and split into its own parts."""
+    written = shot_example("response", shot, tags=tags).removeprefix(response_example(shot.instruction, tags=tags))
+    for stop in stop_strings("response", tags):
+        written = written.partition(stop)[0]
+    return parse_response(written, tags=tags) == (shot.response.strip(), shot.tests.strip(), None)
 
 
 def render_document(header: str, examples: list[str]) -> str:
@@ -131,9 +189,9 @@ def parse_instruction(text: str) -> tuple[str, str | None]:
     return instruction, None
 
 
-def parse_response(text: str) -> tuple[str, str, str | None]:
+def parse_response(text: str, *, tags: str = "xml") -> tuple[str, str, str | None]:
     """Split a completion into response and tests; return them with None, or with the drop reason."""
-    parts = re.split(r"</response>\s*<tests>", text)
+    parts = STYLES[tags].parts.split(text)
     if len(parts) != 2:
         return text.strip(), "", "no tests section" if len(parts) == 1 else "several tests sections"
     response, tests = (part.strip() for part in parts)

@@ -122,6 +122,11 @@ class Verdict(Row):
     assertions: int
     core: str
 
+    @property
+    def passed(self) -> bool:
+        """Return whether the program passed."""
+        return self.verdict == "passed"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Row):

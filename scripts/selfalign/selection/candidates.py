@@ -8,8 +8,6 @@ from pathlib import Path
 from selfalign.records.files import read_jsonl, read_table
 from selfalign.records.rows import Concepts, Function, Instruction, Pair, Response, RowType, Verdict, load_rows
 
-PASSED = "passed"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
@@ -35,12 +33,12 @@ class Candidate:
     @property
     def passed(self) -> bool:
         """Return whether the response passed its tests."""
-        return self.verdict is not None and self.verdict.verdict == PASSED
+        return self.verdict is not None and self.verdict.passed
 
     @property
     def failed(self) -> bool:
         """Return whether the response was run and did not pass."""
-        return self.verdict is not None and self.verdict.verdict != PASSED
+        return self.verdict is not None and not self.verdict.passed
 
     def pair(self) -> Pair:
         """Return the candidate as a training pair."""
@@ -90,7 +88,7 @@ def pass_rates(responses: Iterable[Response], verdicts: Mapping[str, Verdict]) -
     for response in responses:
         verdict = verdicts.get(response.id)
         if not response.drop and verdict is not None:
-            outcomes[response.parent].append(verdict.verdict == PASSED)
+            outcomes[response.parent].append(verdict.passed)
     return {parent: round(sum(passed) / len(passed), 4) for parent, passed in outcomes.items()}
 
 
