@@ -1,6 +1,7 @@
 # Datasets: which responses become training pairs.
 # REQUIRES  concepts, instructions, responses and verdicts of a generation, its seeds, results/benchmarks/*.jsonl
-# MAKES     results/datasets/{dataset}/pairs.jsonl  preferences.jsonl  rejected.jsonl  contamination.jsonl  funnel.json  README.md
+# MAKES     results/datasets/{dataset}/pairs.jsonl  preferences.jsonl  negatives.jsonl  difficulty.jsonl
+#           rejected.jsonl  contamination.jsonl  funnel.json  README.md
 
 
 rule select_pairs:
@@ -16,6 +17,8 @@ rule select_pairs:
     output:
         pairs="results/datasets/{dataset}/pairs.jsonl",
         preferences="results/datasets/{dataset}/preferences.jsonl",
+        negatives="results/datasets/{dataset}/negatives.jsonl",
+        difficulty="results/datasets/{dataset}/difficulty.jsonl",
         rejected="results/datasets/{dataset}/rejected.jsonl",
         contamination="results/datasets/{dataset}/contamination.jsonl",
         funnel="results/datasets/{dataset}/funnel.json",

@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="benchmark files to keep out")
     parser.add_argument("--settings", required=True, help="what becomes a pair (JSON)")
     parser.add_argument("--like", type=Path, help="take the size of this other dataset's pairs.jsonl")
+    parser.add_argument("--may-be-empty", action="store_true", help="no pair at all is no error (for a pilot)")
     parser.add_argument("--run-seed", type=int, required=True, help="the run's seed")
     parser.add_argument("--output", type=Path, required=True, help="folder of the dataset")
     options = parser.parse_args()
@@ -39,7 +40,7 @@ def main() -> None:
     )
     index = load_benchmarks(options.benchmarks)
     gc.freeze()  # the collector, which every syntax tree wakes, need not walk the tables
-    selection = select_pairs(candidates, settings, index, options.run_seed)
+    selection = select_pairs(candidates, settings, index, options.run_seed, may_be_empty=options.may_be_empty)
     if options.like and len(selection.kept) < settings.size:
         print(
             f"warning: {options.output.name} has {len(selection.kept):,} pairs and not the {settings.size:,} of "
@@ -47,9 +48,12 @@ def main() -> None:
             file=sys.stderr,
         )
     write_jsonl(options.output / "preferences.jsonl", selection.preferences)
+    write_jsonl(options.output / "negatives.jsonl", (row.dump() for row in selection.negatives))
+    write_jsonl(options.output / "difficulty.jsonl", (row.dump() for row in selection.difficulties))
     write_jsonl(options.output / "rejected.jsonl", selection.rejected)
     write_jsonl(options.output / "contamination.jsonl", selection.contamination)
-    write_json(options.output / "funnel.json", selection.funnel.dump())
+    funnels = selection.funnel.dump() | {"preferences": selection.preference_funnel.dump()["stages"]}
+    write_json(options.output / "funnel.json", funnels)
     card = data_card(options.output.name, selection, settings, len(index.tasks))
     write_text(options.output / "README.md", card)
     write_jsonl(options.output / "pairs.jsonl", (row.pair().dump() for row in selection.kept))

@@ -258,6 +258,7 @@ def _pair(row_id: str, functions: list[Function], rows: dict[str, dict], passed:
         seed_id=seed.id,
         verdict=rows["verdicts"][row_id].verdict,
         pass_rate=sum(other.startswith(f"{instruction.id}-") for other in passed) / 4,
+        samples=4,
         package=seed.package,
         path=seed.path,
         line=seed.line,

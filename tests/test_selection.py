@@ -12,7 +12,7 @@ import pytest
 
 from selfalign.matching.benchmarks import BenchmarkIndex
 from selfalign.records.files import read_json, read_jsonl, write_jsonl, write_table
-from selfalign.records.rows import Concepts, Function, Instruction, Pair, Response, Verdict
+from selfalign.records.rows import BANDS, Concepts, Difficulty, Function, Instruction, Negative, Pair, Response, Verdict
 from selfalign.seeds.part import FUNCTION_COLUMNS
 from selfalign.selection.candidates import Candidate, load_candidates
 from selfalign.selection.card import data_card
@@ -20,6 +20,7 @@ from selfalign.selection.pairs import Settings, select_pairs
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 EMPTY = BenchmarkIndex([])
+DEFAULT = Settings()
 TASK = {
     "id": "t/0",
     "benchmark": "bench",
@@ -51,6 +52,7 @@ def candidate(
     tests: str = fenced("assert f(1) == 1"),
     verdict: str = "passed",
     drop: str | None = None,
+    samples: int = 2,
     pass_rate: float = 0.5,
 ) -> Candidate:
     """Return a candidate whose texts, where not given, are like those of no other one."""
@@ -78,7 +80,7 @@ def candidate(
             id=seed_id, code="def g(x):\n    return x", name="g", imports="", docstring="Doc.", package="stdlib",
             version="3.11", path="json/decoder.py", line=7, licence="PSF-2.0",
         ),
-        pass_rate=pass_rate,
+        samples=samples, pass_rate=pass_rate,
     )  # fmt: skip
 
 
@@ -249,6 +251,120 @@ def test_preferences_are_of_clean_responses_with_opposite_verdicts():
     assert preference["chosen_id"] == rows[0].id
 
 
+def preferred(rows: list[Candidate], settings: Settings = DEFAULT, index: BenchmarkIndex = EMPTY) -> list[tuple]:
+    """Return what is preferred to what, by id; check that the funnel ends with these instructions."""
+    selection = select_pairs(rows, settings, index, 1)
+    found = [(row["chosen_id"], row["rejected_id"]) for row in selection.preferences]
+    assert selection.preference_funnel.rows == len({row["instruction_id"] for row in selection.preferences})
+    return found
+
+
+def both(seed: int, *, code: str | None = None, **changes) -> list[Candidate]:
+    """Return a passing response, with the given code, and a failing one to one instruction."""
+    return [candidate(seed, code=code, **changes), candidate(seed, sample=1, verdict="wrong", **changes)]
+
+
+WITHOUT_A_PAIR = [
+    # why the second instruction has no pair, what is different, settings, whether it has a preference
+    ("not drawn", {}, Settings(size=1), True),
+    ("near-duplicate response", {"code": " ".join(TEXT)}, Settings(), True),
+    ("near-duplicate instruction", {"instruction": " ".join([*TEXT[:29], "changed"])}, Settings(), False),
+    ("duplicate instruction", {"instruction": " ".join(TEXT[:30]).upper()}, Settings(), False),
+    ("more than 30 words", {"instruction": words(1, 31)}, Settings(max_instruction_words=30), False),
+    ("bench: instruction", {"instruction": TASK["instruction"]}, Settings(), False),
+]
+
+
+@pytest.mark.parametrize(("reason", "changes", "settings", "expected"), WITHOUT_A_PAIR)
+def test_instructions_without_a_pair_have_preferences_unless_they_repeat_one(reason, changes, settings, expected):
+    first, second = both(0, instruction=" ".join(TEXT[:30]), code=NEAR), both(1, **changes)
+    rows = [*first, *second]
+    index = BenchmarkIndex([TASK])
+    selection = select_pairs(rows, settings, index, 1)
+    (kept,) = [row.id for row in selection.kept]
+    lost = next(row for row in selection.rejected if row["id"] in {first[0].id, second[0].id})
+    assert lost["reason"] == reason
+    pairs = [(first[0].id, first[1].id), (second[0].id, second[1].id)]
+    assert preferred(rows, settings, index) == [pair for pair in pairs if expected or kept in pair]
+
+
+def test_code_that_passed_other_tests_is_not_rejected_but_marked():
+    same = "def f(x):\n    return x"
+    rows = [
+        candidate(0, code=same),
+        candidate(0, sample=1, code=same.replace("    ", "  "), verdict="assertion"),
+        candidate(1),
+        candidate(1, sample=1, verdict="assertion"),
+    ]
+    assert preferred(rows) == [(rows[2].id, rows[3].id)]
+    failed = select_pairs(rows, Settings(), EMPTY, 1).negatives
+    assert [(row.id, row.passes_other_tests) for row in failed] == [(rows[1].id, True), (rows[3].id, False)]
+
+
+@pytest.mark.parametrize(("passed", "failed", "each", "expected"), [
+    (1, 1, 5, [(0, 0)]),
+    (2, 3, 1, [(0, 0)]),
+    (2, 3, 2, [(0, 0), (1, 1)]),
+    (2, 3, 9, [(0, 0), (1, 1), (0, 2)]),
+    (2, 0, 9, []),
+])  # fmt: skip
+def test_preferences_per_instruction(passed, failed, each, expected):
+    rows = [candidate(0, sample=number) for number in range(passed)]
+    rows += [candidate(0, sample=10 + number, verdict="wrong") for number in range(failed)]
+    rows += [
+        candidate(0, sample=20 + n, verdict="wrong", code=f"def f(x):\n    # same\n    return {n // 9}")
+        for n in range(2)
+    ]
+    rows = rows if failed else rows[:passed]
+    found = preferred(rows, Settings(preferences_per_instruction=each))
+    pairs = [row.id for row in select_pairs(rows, Settings(), EMPTY, 1).kept]
+    assert found[:1] == [] or found[0][0] == pairs[0]  # the pair's response comes first
+    assert len(set(found)) == len(found)
+    # Which responses are meant by the numbers is drawn; equal code counts once
+    order = [list(dict.fromkeys(pair[side] for pair in found)) for side in (0, 1)]
+    numbers = [(order[0].index(chosen), order[1].index(rejected)) for chosen, rejected in found]
+    extra = 1 if failed and each > failed else 0  # the code that both of two more responses have
+    assert numbers[: len(expected)] == expected
+    assert len(numbers) == len(expected) + extra
+
+
+def test_negatives_are_clean_responses_that_failed():
+    rows = [
+        candidate(0),
+        candidate(0, sample=1, verdict="wrong"),
+        candidate(0, sample=2, verdict="timeout"),
+        candidate(0, sample=3, drop="empty"),
+        candidate(0, sample=4, verdict="wrong", tests=fenced("f(1)")),
+        candidate(0, sample=5, verdict="wrong", code=TASK["canonical_solution"]),
+        candidate(1, verdict="wrong"),  # an instruction without a pair
+    ]
+    index = BenchmarkIndex([TASK])
+    assert [row.id for row in select_pairs(rows, Settings(), index, 1).negatives] == [rows[n].id for n in (1, 2, 6)]
+    dirty = select_pairs(rows, Settings(decontaminate=False), index, 1).negatives
+    assert [row.id for row in dirty] == [rows[n].id for n in (1, 2, 5, 6)]
+    (first, *_) = dirty
+    assert {name: getattr(first, name) for name in ("seed_id", "concepts_id", "instruction_id", "tests")} == {
+        "seed_id": rows[1].seed.id,
+        "concepts_id": rows[1].concepts.id,
+        "instruction_id": rows[1].instruction.id,
+        "tests": rows[1].response.tests,
+    }
+
+
+BAND_LIMITS = [(0, 4, 0), (1, 4, 1), (2, 7, 2), (2, 4, 2), (3, 4, 3), (4, 5, 4), (4, 4, 5), (1, 1, 5), (0, 1, 0)]
+
+
+@pytest.mark.parametrize(("passed", "samples", "band"), BAND_LIMITS)
+def test_bands_of_pass_rates(passed, samples, band):
+    rows = [
+        candidate(0, sample=n, verdict="passed" if n < passed else "wrong", samples=samples, pass_rate=passed / samples)
+        for n in range(samples)
+    ]
+    rows.append(candidate(9))  # so that there is a pair
+    difficulty = select_pairs(rows, Settings(), EMPTY, 1).difficulties[0]
+    assert (difficulty.passed, difficulty.samples, difficulty.band) == (passed, samples, BANDS[band])
+
+
 NOTHING = [
     ([], Settings(), "no pair is left of 0 responses; most were dropped by the stage responses"),
     ([candidate(drop="empty")], Settings(), r"stage responses \(empty 1\).*raise max_tokens"),
@@ -265,11 +381,13 @@ NOTHING = [
 def test_nothing_left_names_the_stage_and_what_to_change(candidates, settings, message):
     with pytest.raises(ValueError, match=message):
         select_pairs(candidates, settings, EMPTY, 1)
+    assert select_pairs(candidates, settings, EMPTY, 1, may_be_empty=True).kept == []
 
 
 SETTINGS = [
     ({"size": 0}, "size is 0; it must be at least 1"),
     ({"per_instruction": 0}, "per_instruction is 0"),
+    ({"preferences_per_instruction": 0}, "preferences_per_instruction is 0"),
     ({"near_duplicate_fields": ("tests",)}, "near_duplicate_fields names 'tests'; known are instruction, response"),
     ({"near_duplicate_threshold": 1.5}, "near_duplicate_threshold is 1.5"),
 ]
@@ -318,7 +436,8 @@ def test_the_command_writes_a_dataset_and_a_control_of_its_size(tmp_path):
         *options, "--settings", '{"select": "random"}', "--like", verified / "pairs.jsonl", "--output", control
     )
     assert result.returncode == 0, result.stderr
-    names = {"pairs.jsonl", "preferences.jsonl", "contamination.jsonl", "rejected.jsonl", "funnel.json", "README.md"}
+    names = {"pairs.jsonl", "preferences.jsonl", "negatives.jsonl", "difficulty.jsonl", "contamination.jsonl"}
+    names |= {"rejected.jsonl", "funnel.json", "README.md"}
     for folder in (verified, control):
         assert {path.name for path in folder.iterdir()} == names
 
@@ -326,7 +445,7 @@ def test_the_command_writes_a_dataset_and_a_control_of_its_size(tmp_path):
     assert len(pairs) == 8
     assert [pair.id for pair in pairs] == sorted(pair.id for pair in pairs)
     assert {pair.verdict for pair in pairs} == {"passed"}
-    assert {pair.pass_rate for pair in pairs} == {0.6667}  # two of three samples
+    assert {(pair.samples, pair.pass_rate) for pair in pairs} == {(3, 0.6667)}
     pair = pairs[0]
     assert pair.id.startswith(f"{pair.instruction_id}-r")
     assert pair.instruction_id.startswith(f"{pair.concepts_id}-i")
@@ -336,6 +455,20 @@ def test_the_command_writes_a_dataset_and_a_control_of_its_size(tmp_path):
     unverified = list(read_jsonl(control / "pairs.jsonl"))
     assert len(unverified) == 8
     assert {row["verdict"] for row in unverified} == {"passed", "wrong"}
+
+    for folder in (verified, control):  # of all instructions, whatever became a pair
+        preferences = list(read_jsonl(folder / "preferences.jsonl"))
+        assert [row["instruction_id"] for row in preferences] == [f"{seed:016x}-c0-i0" for seed in range(12)]
+        failed = [Negative.load(row) for row in read_jsonl(folder / "negatives.jsonl")]
+        assert [row.id for row in failed] == [row.id for row in rows if row.failed]
+        assert {(row.verdict, row.detail, row.samples) for row in failed} == {("wrong", "seen", 3)}
+        found = [Difficulty.load(row) for row in read_jsonl(folder / "difficulty.jsonl")]
+        assert [(row.id, row.seed_id) for row in found] == [
+            (f"{seed:016x}-c0-i0", f"{seed:016x}") for seed in (*range(12), 21)
+        ]
+        assert {(row.samples, row.passed, row.pass_rate) for row in found} == {(3, 2, 0.6667), (1, 1, 1.0)}
+    funnels = read_json(verified / "funnel.json")
+    assert [stage["kept"] for stage in funnels["preferences"]] == [12, 12, 12, 12]
 
     rejected = list(read_jsonl(verified / "rejected.jsonl"))
     assert all(row.keys() == {"id", "stage", "reason", "detail"} for row in rejected)
@@ -360,6 +493,11 @@ def test_the_command_writes_a_dataset_and_a_control_of_its_size(tmp_path):
         "8 pairs of instruction and response from 8 seeds, 8 of them passed",
         "matched against 1 benchmark tasks",
         "| PSF-2.0 | 8 |",
+        "| up to 75 % | 12 | 0 | 0 |",
+        "| all passed | 1 | 0 | 0 |",
+        "| preferences.jsonl | 12 |",
+        "| negatives.jsonl | 12 | responses that failed, with verdict and detail; 0 hold code that passed other",
+        "| both_verdicts | 13 | 12 | no passing and no failing response 1 |",
         "| verdicts | 37 | 25 | wrong 12 |",
     ):
         assert part in card
@@ -403,7 +541,7 @@ def test_pass_rates_count_verified_responses_alone(tmp_path):
     loaded = load_candidates(
         seeds=tmp_path / "seeds.parquet", **{kind: [tmp_path / kind / "00000.jsonl"] for kind in kinds}
     )
-    assert loaded == [replace(row, pass_rate=0.5) for row in rows]
+    assert loaded == [replace(row, samples=2, pass_rate=0.5) for row in rows]
 
 
 def test_a_control_that_cannot_be_as_large_says_so_and_nothing_left_is_one_error(tmp_path):

@@ -60,6 +60,7 @@ def make_pair(number: int) -> Pair:
         seed_id=f"{number:016x}",
         verdict="passed",
         pass_rate=0.5,
+        samples=2,
         package="stdlib",
         path="bisect.py",
         line=1,

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Self, TypeVar
 
 RowType = TypeVar("RowType", bound="Row")
+BANDS = ("none passed", "up to 25 %", "up to 50 %", "up to 75 %", "above 75 %", "all passed")  # of pass rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,12 @@ class Verdict(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Row):
-    """One training pair, with all that leads back to its seed. The id is that of the response."""
+    """One training pair, with all that leads back to its seed. The id is that of the response.
+
+    Attributes:
+        pass_rate: Passed share of the instruction's verified responses, from 0 to 1.
+        samples: How many these are.
+    """
 
     instruction: str
     response: str
@@ -143,10 +149,49 @@ class Pair(Row):
     seed_id: str
     verdict: str
     pass_rate: float
+    samples: int
     package: str
     path: str
     line: int
     licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Negative(Pair):
+    """A response that was run and failed, with what a pair has.
+
+    Attributes:
+        detail: What the sandbox saw beside the verdict.
+        passes_other_tests: The same code passed with the tests of another sample: here the tests may be what is wrong.
+    """
+
+    detail: str
+    passes_other_tests: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difficulty(Row):
+    """How hard an instruction is for the model that answers it. The id is that of the instruction.
+
+    Attributes:
+        samples: Verified responses; those that could not be run are not among them.
+        pass_rate: The passed share of them, from 0 to 1.
+        difficulty: The one that was asked for when the instruction was written.
+    """
+
+    samples: int
+    passed: int
+    pass_rate: float
+    category: str
+    difficulty: str
+    seed_id: str
+
+    @property
+    def band(self) -> str:
+        """Return which of `BANDS` the pass rate lies in."""
+        if self.passed in (0, self.samples):
+            return BANDS[-1] if self.passed else BANDS[0]
+        return BANDS[1 + sum(self.pass_rate > limit for limit in (0.25, 0.5, 0.75))]
 
 
 def load_rows(kind: type[RowType], rows: Iterable[dict], where: str) -> Iterator[RowType]:

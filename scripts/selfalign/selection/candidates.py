@@ -1,12 +1,22 @@
 """Responses with all that they come from: verdict, instruction, concepts and seed, joined from the shards' files."""
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from selfalign.records.files import read_jsonl, read_table
-from selfalign.records.rows import Concepts, Function, Instruction, Pair, Response, RowType, Verdict, load_rows
+from selfalign.records.rows import (
+    Concepts,
+    Function,
+    Instruction,
+    Negative,
+    Pair,
+    Response,
+    RowType,
+    Verdict,
+    load_rows,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +25,8 @@ class Candidate:
 
     Attributes:
         verdict: None for a response that was dropped before verification.
-        pass_rate: Passed share of the verified responses of the same instruction, from 0 to 1.
+        samples: Verified responses of the same instruction.
+        pass_rate: Passed share of them, from 0 to 1.
     """
 
     response: Response
@@ -23,6 +34,7 @@ class Candidate:
     instruction: Instruction
     concepts: Concepts
     seed: Function
+    samples: int
     pass_rate: float
 
     @property
@@ -56,11 +68,17 @@ class Candidate:
             seed_id=self.seed.id,
             verdict=self.verdict.verdict,
             pass_rate=self.pass_rate,
+            samples=self.samples,
             package=self.seed.package,
             path=self.seed.path,
             line=self.seed.line,
             licence=self.seed.licence,
         )
+
+    def negative(self, *, passes_other_tests: bool) -> Negative:
+        """Return the candidate as a response that failed."""
+        assert self.failed
+        return Negative(**self.pair().dump(), detail=self.verdict.detail, passes_other_tests=passes_other_tests)
 
 
 def _read(kind: type[RowType], paths: Iterable[str | Path]) -> dict[str, RowType]:
@@ -82,16 +100,6 @@ def _parent(rows: Mapping[str, RowType], child: Response | Instruction | Concept
     return rows[child.parent]
 
 
-def pass_rates(responses: Iterable[Response], verdicts: Mapping[str, Verdict]) -> dict[str, float]:
-    """Return the passed share of the verified responses of each instruction that has any."""
-    outcomes: dict[str, list[bool]] = defaultdict(list)
-    for response in responses:
-        verdict = verdicts.get(response.id)
-        if not response.drop and verdict is not None:
-            outcomes[response.parent].append(verdict.passed)
-    return {parent: round(sum(passed) / len(passed), 4) for parent, passed in outcomes.items()}
-
-
 def load_candidates(
     *,
     seeds: str | Path,
@@ -108,7 +116,11 @@ def load_candidates(
     functions = {row.id: row for row in load_rows(Function, read_table(seeds), str(seeds))}
     concept_rows, instruction_rows = _read(Concepts, concepts), _read(Instruction, instructions)
     response_rows, verdict_rows = _read(Response, responses), _read(Verdict, verdicts)
-    rates = pass_rates(response_rows.values(), verdict_rows)
+    samples, passed = Counter(), Counter()
+    for response in response_rows.values():
+        if not response.drop and response.id in verdict_rows:
+            samples[response.parent] += 1
+            passed[response.parent] += verdict_rows[response.id].passed
     candidates = []
     for response in sorted(response_rows.values(), key=lambda row: row.id):
         verdict = verdict_rows.get(response.id)
@@ -126,7 +138,8 @@ def load_candidates(
                 instruction=instruction,
                 concepts=concept_row,
                 seed=_parent(functions, concept_row, "seeds"),
-                pass_rate=rates.get(instruction.id, 0.0),
+                samples=samples[instruction.id],
+                pass_rate=round(passed[instruction.id] / max(samples[instruction.id], 1), 4),
             )
         )
     return candidates

@@ -3,6 +3,9 @@
 from collections import Counter
 from dataclasses import asdict
 
+from selfalign.matching.funnels import Funnel
+from selfalign.prompts.documents import DIFFICULTIES
+from selfalign.records.rows import BANDS, Difficulty
 from selfalign.selection.pairs import Selection, Settings
 
 _PROVENANCE = (
@@ -10,7 +13,7 @@ _PROVENANCE = (
     ("instruction_id, concepts_id, seed_id", "the same rows in the generation's and the corpus's files"),
     ("package, path, line, licence", "where the seed was found"),
     ("verdict", "what the sandbox saw of the response with its tests"),
-    ("pass_rate", "passed share of the verified responses to the same instruction"),
+    ("samples, pass_rate", "verified responses to the same instruction, and the passed share of them"),
 )
 
 
@@ -29,6 +32,26 @@ def _counts(name: str, values: list[str], most: int | None = None) -> str:
     return _table((name, "pairs"), rows)
 
 
+def _stages(funnel: Funnel) -> str:
+    rows = [
+        (
+            stage["stage"],
+            f"{stage['input']:,}",
+            f"{stage['kept']:,}",
+            ", ".join(f"{reason} {count:,}" for reason, count in stage["dropped"].items()),
+        )
+        for stage in funnel.stages
+    ]
+    return _table(("stage", "in", "kept", "dropped"), rows)
+
+
+def _bands(rows: list[Difficulty]) -> str:
+    """Return how many instructions lie in each band of pass rates, by the difficulty that was asked for."""
+    counts = Counter((row.band, row.difficulty) for row in rows)
+    lines = [(band, *(f"{counts[band, asked]:,}" for asked in DIFFICULTIES)) for band in BANDS]
+    return _table(("pass rate", *(f"asked to be {asked}" for asked in DIFFICULTIES)), lines)
+
+
 def data_card(name: str, selection: Selection, settings: Settings, benchmarks: int) -> str:
     """Return the card as Markdown.
 
@@ -36,26 +59,41 @@ def data_card(name: str, selection: Selection, settings: Settings, benchmarks: i
         benchmarks: Benchmark tasks against which the pairs were matched.
     """
     pairs = [row.pair() for row in selection.kept]
-    funnel = [
-        (
-            stage["stage"],
-            f"{stage['input']:,}",
-            f"{stage['kept']:,}",
-            ", ".join(f"{reason} {count:,}" for reason, count in stage["dropped"].items()),
-        )
-        for stage in selection.funnel.stages
-    ]
     clean = f"matched against {benchmarks:,} benchmark tasks" if settings.decontaminate else "not decontaminated"
     parts = [
         f"# Dataset {name}",
         f"{len(pairs):,} pairs of instruction and response from {len({pair.seed_id for pair in pairs}):,} seeds, "
         f"{sum(pair.verdict == 'passed' for pair in pairs):,} of them passed their own tests; "
-        f"{len(selection.preferences):,} preferences (a passing and a failing response to one instruction); {clean}. "
+        f"{clean}. "
         "The texts were written by a model: the tests are its own, too, and a passing pair can still be wrong.",
+        "## Files",
+        _table(
+            ("file", "rows", "what"),
+            [
+                ("pairs.jsonl", f"{len(pairs):,}", "what a model is trained on"),
+                (
+                    "preferences.jsonl",
+                    f"{len(selection.preferences):,}",
+                    "a passing and a failing response to one instruction",
+                ),
+                (
+                    "negatives.jsonl",
+                    f"{len(selection.negatives):,}",
+                    "responses that failed, with verdict and detail; "
+                    f"{sum(row.passes_other_tests for row in selection.negatives):,} hold code that passed other tests",
+                ),
+                ("difficulty.jsonl", f"{len(selection.difficulties):,}", "instructions with their pass rates"),
+                ("rejected.jsonl", f"{len(selection.rejected):,}", "responses that are no pairs, with the reason"),
+            ],
+        ),
+        "Preferences, negatives and difficulty are of all instructions of the generation, not only of those of a pair.",
         "## Pairs",
         _counts("category", [pair.category for pair in pairs]),
         _counts("difficulty", [pair.difficulty for pair in pairs]),
         _counts("verdict", [pair.verdict for pair in pairs]),
+        "## Difficulty",
+        "Instructions by the passed share of their verified responses.",
+        _bands(selection.difficulties),
         "## Licences of the seeds",
         "The model saw a seed's code when it wrote the concepts from which the pair was made.",
         _counts("licence", [pair.licence for pair in pairs]),
@@ -63,8 +101,10 @@ def data_card(name: str, selection: Selection, settings: Settings, benchmarks: i
         "## Settings",
         _table(("setting", "value"), [(key, f"`{value}`") for key, value in asdict(settings).items()]),
         "## Funnel",
-        _table(("stage", "in", "kept", "dropped"), funnel),
+        _stages(selection.funnel),
         "Every dropped row is in rejected.jsonl, with stage, reason and detail.",
+        "From the instructions with verified responses to those with preferences:",
+        _stages(selection.preference_funnel),
         "## Fields that lead back to the source",
         _table(("field", "meaning"), list(_PROVENANCE)),
     ]

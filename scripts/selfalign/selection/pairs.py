@@ -1,23 +1,23 @@
 """Select training pairs: a chain of stages, each of which drops rows with a reason (paper, section 2 and its code)."""
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from selfalign.matching.benchmarks import BenchmarkIndex, Evidence
+from selfalign.matching.benchmarks import BenchmarkIndex
 from selfalign.matching.funnels import Funnel
 from selfalign.matching.near_duplicates import near_duplicates
-from selfalign.prompts.documents import code_blocks
 from selfalign.records.commands import derive_seed
+from selfalign.records.rows import Difficulty, Negative
 from selfalign.selection.candidates import Candidate
+from selfalign.selection.checks import Matches, bare_code, format_drop
+from selfalign.selection.contrasts import difficulties, negatives, preferences
 
 FIELDS: dict[str, Callable[[Candidate], str]] = {
     "instruction": lambda row: row.instruction.instruction,
     "response": lambda row: row.response.response,
 }
-_PLACEHOLDER = re.compile(r"#\s*(?:todo|fixme)\b|\byour code (?:goes )?here\b", re.IGNORECASE)
 _HINTS = {
     "responses": "few responses are well-formed: look at their `drop` reasons, raise max_tokens, or use a prompt file "
     "that suits the model",
@@ -41,6 +41,7 @@ class Settings:
             (the two differ in name only, unless a size is set).
         size: Most pairs; None keeps all.
         per_instruction: Most responses of one instruction.
+        preferences_per_instruction: Most preferences of one instruction; they are no pairs.
         near_duplicate_threshold: Least Jaccard similarity of two near-duplicates (the paper's tools use 0.7).
         near_duplicate_fields: Texts in which near-duplicates are looked for, one after the other.
         decontaminate: Drop what matches a task of one of the run's benchmarks.
@@ -49,13 +50,14 @@ class Settings:
     select: Literal["passed", "failed", "random", "all"] = "passed"
     size: int | None = None
     per_instruction: int = 1
+    preferences_per_instruction: int = 1
     max_instruction_words: int = 200
     near_duplicate_threshold: float = 0.7
     near_duplicate_fields: tuple[str, ...] = ("instruction", "response")
     decontaminate: bool = True
 
     def __post_init__(self):
-        for name in ("size", "per_instruction", "max_instruction_words"):
+        for name in ("size", "per_instruction", "preferences_per_instruction", "max_instruction_words"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
@@ -70,13 +72,27 @@ class Settings:
 
 @dataclass(kw_only=True)
 class Selection:
-    """The outcome: pairs, preferences, rejected rows with stage, reason and detail, matches with benchmarks, funnel."""
+    """The outcome.
+
+    Attributes:
+        funnel: From all responses to the pairs.
+        kept: The pairs.
+        rejected: All other responses, with stage, reason and detail.
+        contamination: Matches with benchmarks.
+        preferences: Passing and failing responses side by side.
+        preference_funnel: From the instructions with verified responses to those with preferences.
+        negatives: Responses that failed.
+        difficulties: Of every instruction with verified responses.
+    """
 
     funnel: Funnel
     kept: list[Candidate]
     rejected: list[dict] = field(default_factory=list)
-    preferences: list[dict] = field(default_factory=list)
     contamination: list[dict] = field(default_factory=list)
+    preferences: list[dict] = field(default_factory=list)
+    preference_funnel: Funnel = field(default_factory=lambda: Funnel(0))
+    negatives: list[Negative] = field(default_factory=list)
+    difficulties: list[Difficulty] = field(default_factory=list)
 
     def drop(self, stage: str, drops: dict[str, tuple[str, str]]) -> None:
         """Let the rows through a stage but for the given ids, each with reason and detail."""
@@ -92,15 +108,6 @@ def _verdict_drop(row: Candidate, select: str) -> tuple[str, str] | None:
     assert row.verdict is not None
     wanted = {"passed": row.passed, "failed": row.failed}.get(select, True)
     return None if wanted else (row.verdict.verdict, row.verdict.detail)
-
-
-def _format_drop(row: Candidate) -> tuple[str, str] | None:
-    placeholder = _PLACEHOLDER.search(row.response.response)
-    if placeholder:
-        return "placeholder", placeholder[0]
-    if "assert" not in code_blocks(row.response.tests).lower():  # the statement, and unittest's methods
-        return "tests without assertion", ""
-    return None
 
 
 def _each(rows: Sequence[Candidate], check: Callable[[Candidate], tuple[str, str] | None]) -> dict:
@@ -126,7 +133,7 @@ def _exact_duplicates(rows: Sequence[Candidate]) -> dict[str, tuple[str, str]]:
         if original != row.instruction.id:
             drops[row.id] = ("duplicate instruction", original)
             continue
-        original = codes.setdefault("".join(code_blocks(row.response.response).split()), row.id)
+        original = codes.setdefault(bare_code(row), row.id)
         if original != row.id:
             drops[row.id] = ("duplicate response", original)
     return drops
@@ -146,51 +153,13 @@ def _near_duplicates(rows: Sequence[Candidate], settings: Settings) -> dict[str,
     return drops
 
 
-def _evidence(row: Candidate, index: BenchmarkIndex) -> list[Evidence]:
-    response = row.response.response
-    return index.find(code_blocks(response), instruction=row.instruction.instruction, response=response)
-
-
-def _drop_contaminated(selection: Selection, index: BenchmarkIndex) -> None:
+def _drop_contaminated(selection: Selection, matches: Matches) -> None:
     drops = {}
     for row in selection.kept:
-        if evidence := _evidence(row, index):
+        if evidence := matches.of(row):
             drops[row.id] = evidence[0].drop()
             selection.contamination += [{"id": row.id} | found.dump() for found in evidence]
     selection.drop("decontamination", drops)
-
-
-def _preferences(
-    candidates: Sequence[Candidate], kept: Sequence[Candidate], index: BenchmarkIndex | None, run_seed: int
-) -> list[dict]:
-    """Return a passing and a failing response of each kept instruction that has both.
-
-    The kept response is one of the two; the other is drawn among those that are as well-formed and as clean.
-    """
-    groups: dict[str, list[Candidate]] = defaultdict(list)
-    for row in candidates:
-        if not row.response.drop and not _format_drop(row):
-            groups[row.instruction.id].append(row)
-    rows = []
-    for row in sorted({row.instruction.id: row for row in reversed(kept)}.values(), key=lambda row: row.id):
-        others = [other for other in groups[row.instruction.id] if (other.failed if row.passed else other.passed)]
-        if index is not None:
-            others = [other for other in others if not _evidence(other, index)]
-        if not others:
-            continue
-        other = min(others, key=lambda other: derive_seed(run_seed, "preference", other.id))
-        chosen, rejected = (row, other) if row.passed else (other, row)
-        rows.append(
-            {
-                "instruction_id": row.instruction.id,
-                "instruction": row.instruction.instruction,
-                "chosen": chosen.response.response,
-                "rejected": rejected.response.response,
-                "chosen_id": chosen.id,
-                "rejected_id": rejected.id,
-            }
-        )
-    return rows
 
 
 def _explain_nothing(funnel: Funnel) -> str:
@@ -203,17 +172,22 @@ def _explain_nothing(funnel: Funnel) -> str:
 
 
 def select_pairs(
-    candidates: Sequence[Candidate], settings: Settings, index: BenchmarkIndex, run_seed: int
+    candidates: Sequence[Candidate],
+    settings: Settings,
+    index: BenchmarkIndex,
+    run_seed: int,
+    *,
+    may_be_empty: bool = False,
 ) -> Selection:
-    """Run the chain from all responses to the pairs.
+    """Run the chain from all responses to the pairs, and collect what the other responses are of use for.
 
     Raises:
-        ValueError: nothing is left; names the stage that dropped most and what to change.
+        ValueError: nothing is left, and that may not be; names the stage that dropped most and what to change.
     """
     selection = Selection(funnel=Funnel(len(candidates)), kept=list(candidates))
     selection.drop("responses", _each(selection.kept, lambda row: row.response.drop and (row.response.drop, "")))
     selection.drop("verdicts", _each(selection.kept, lambda row: _verdict_drop(row, settings.select)))
-    selection.drop("format", _each(selection.kept, _format_drop))
+    selection.drop("format", _each(selection.kept, format_drop))
     limit = settings.max_instruction_words
     long = _each(
         selection.kept,
@@ -223,14 +197,24 @@ def select_pairs(
     selection.drop("one_per_instruction", _not_chosen(selection.kept, settings.per_instruction, run_seed))
     selection.drop("exact_duplicates", _exact_duplicates(selection.kept))
     selection.drop("near_duplicates", _near_duplicates(selection.kept, settings))
+    matches = Matches(index if settings.decontaminate else None)
     if settings.decontaminate:
-        _drop_contaminated(selection, index)
+        _drop_contaminated(selection, matches)
     if settings.size is not None:
         drawn = sorted(selection.kept, key=lambda row: derive_seed(run_seed, "size", row.id))
         selection.drop("size", {row.id: ("not drawn", "") for row in drawn[settings.size :]})
-    if not selection.kept:
+    if not selection.kept and not may_be_empty:
         raise ValueError(_explain_nothing(selection.funnel))
     selection.kept.sort(key=lambda row: row.id)
-    clean = index if settings.decontaminate else None
-    selection.preferences = _preferences(candidates, selection.kept, clean, run_seed)
+    selection.preferences, selection.preference_funnel = preferences(
+        candidates,
+        selection.kept,
+        matches,
+        run_seed,
+        each=settings.preferences_per_instruction,
+        longest=settings.max_instruction_words,
+        threshold=settings.near_duplicate_threshold if "instruction" in settings.near_duplicate_fields else None,
+    )
+    selection.negatives = negatives(candidates, matches)
+    selection.difficulties = difficulties(candidates)
     return selection
