@@ -9,7 +9,7 @@ import pyarrow.parquet
 import yaml
 
 from selfalign.records.files import write_json, write_jsonl
-from selfalign.records.rows import Concepts, Function, Instruction, Pair, Response, Verdict
+from selfalign.records.rows import Concepts, Difficulty, Function, Instruction, Pair, Response, Verdict
 
 CONFIG = {
     "run": "tiny",
@@ -20,6 +20,8 @@ CONFIG = {
             "corpus": "stdlib",
             "generator": "base",
             "shards": 2,
+            "tags": "xml",
+            "adaptive": {"samples": [], "until_passed": 1},
             "samples": {"concepts": 1, "instruction": 2, "response": 4},
         }
     },
@@ -238,7 +240,29 @@ def _write_dataset(folder: Path, name: str, functions: list[Function], rows: dic
         entering = kept
     write_jsonl(folder / "pairs.jsonl", [_pair(row_id, functions, rows, passed).dump() for row_id in pairs])
     write_jsonl(folder / "rejected.jsonl", rejected)
+    write_jsonl(folder / "preferences.jsonl", [{"instruction_id": "a"}] * 3)
+    write_jsonl(folder / "negatives.jsonl", [{"id": "a"}] * 5)
+    write_jsonl(folder / "difficulty.jsonl", _difficulties(rows))
     write_json(folder / "funnel.json", {"stages": stages})
+
+
+def _difficulties(rows: dict[str, dict]) -> list[dict]:
+    found = []
+    for row in rows["instructions"].values():
+        verdicts = [verdict for key, verdict in rows["verdicts"].items() if key.startswith(f"{row.id}-")]
+        passed = sum(verdict.passed for verdict in verdicts)
+        if verdicts:
+            difficulty = Difficulty(
+                id=row.id,
+                samples=len(verdicts),
+                passed=passed,
+                pass_rate=round(passed / len(verdicts), 4),
+                category=row.category,
+                difficulty=row.difficulty,
+                seed_id=row.id[:16],
+            )
+            found.append(difficulty.dump())
+    return found
 
 
 def _pair(row_id: str, functions: list[Function], rows: dict[str, dict], passed: list[str]) -> Pair:

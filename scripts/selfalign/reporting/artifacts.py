@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfalign.records.files import read_json, read_jsonl
-from selfalign.records.rows import Pair, load_rows
+from selfalign.records.rows import Difficulty, Pair, load_rows
 from selfalign.reporting.costs import Cost, job_costs, sum_costs
 from selfalign.reporting.funnels import Stage, check_chain, join_chain, read_funnel
-from selfalign.reporting.generations import Generation, read_generation
+from selfalign.reporting.generations import KINDS, Generation, read_generation, shard_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,8 @@ class Dataset:
 
     Attributes:
         passed: Pairs whose response passed verification.
+        others: Rows of the files beside the pairs: preferences, negatives.
+        difficulties: Of the instructions with verified responses; those of datasets of one generation are the same.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Dataset:
     select: str
     pairs: int
     passed: int
+    others: Mapping[str, int]
+    difficulties: tuple[Difficulty, ...]
     stages: tuple[Stage, ...]
     chain: tuple[Stage, ...]
 
@@ -153,12 +157,15 @@ def _join_dataset(
         except ValueError as error:
             raise ValueError(f"{folder / 'funnel.json'}: {error}") from error
     check_chain(chain, str(folder / "funnel.json"))
+    rates = folder / "difficulty.jsonl"
     return Dataset(
         name=name,
         generation=entry["generation"],
         select=entry["select"],
         pairs=pairs,
         passed=verdicts.count("passed"),
+        others={kind: sum(1 for _ in read_jsonl(folder / f"{kind}.jsonl")) for kind in ("preferences", "negatives")},
+        difficulties=tuple(load_rows(Difficulty, read_jsonl(rates), str(rates))),
         stages=stages,
         chain=chain,
     )
@@ -205,8 +212,9 @@ def read_run(results: Path, config: Mapping) -> Run:
         found = read_generation(folder, name, entry)
         if note("generation", name, found):
             generations[name] = found
-        for kind in ("concepts", "instructions", "responses", "verdicts"):
-            costs += sum_costs(name, [folder / kind / f"{shard:05}.json" for shard in range(entry["shards"])])
+        for kind in KINDS:
+            files = [path for shard in shard_files(folder, entry, ".json") for path in shard[kind]]
+            costs += sum_costs(name, files)
     datasets = {}
     for name, entry in config["datasets"].items():
         found = _join_dataset(name, entry, results, corpora, generations, config)

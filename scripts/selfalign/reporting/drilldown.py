@@ -158,10 +158,10 @@ def _dropped_pairs(run: Run, name: str) -> list[Example]:
     chosen = _in_order(run.datasets[name].stages, sample.chosen())
     folder = run.results / "generations" / generation
     ids = {row["id"] for row in chosen}
-    shards = shard_files(folder, run.config["generations"][generation]["shards"]) or []
-    responses = _generated(Response, [shard["responses"] for shard in shards], ids)
+    shards = shard_files(folder, run.config["generations"][generation])
+    responses = _generated(Response, [path for shard in shards for path in shard["responses"]], ids)
     asked = {row.parent for row in responses.values()}
-    instructions = _generated(Instruction, [shard["instructions"] for shard in shards], asked)
+    instructions = _generated(Instruction, [path for shard in shards for path in shard["instructions"]], asked)
     seeds = functions_by_id(_seeds_file(run, generation), (row_id.partition("-")[0] for row_id in ids))
     found = []
     for row in chosen:

@@ -72,7 +72,7 @@ def funnel(figure: Figure, stages: Sequence[Stage]) -> None:
     axes.axis("off")
     for number, (stage, top, height) in enumerate(zip(stages, tops, heights, strict=True)):
         bottom = top - height
-        times = f"  (× {stage.samples} samples)" if stage.samples > 1 else ""
+        times = f"  ({stage.times})" if stage.times else ""
         name = axes.text(0, top + 0.07, f"{stage.name}{times}", weight="bold", va="bottom", color=INK)
         if number == 0 or stages[number - 1].part != stage.part:
             axes.annotate(
@@ -127,16 +127,20 @@ def outcomes(figure: Figure, counts: Mapping[str, int]) -> None:
     axes.tick_params(length=0)
 
 
-def passes(figure: Figure, counts: Mapping[int, int], samples: int) -> None:
-    """Draw how many instructions have 0, 1, ... passing responses."""
+def passes(figure: Figure, counts: Mapping[int, int], samples: Sequence[int]) -> None:
+    """Draw how many instructions have 0, 1, ... passing responses.
+
+    Args:
+        samples: Responses per instruction after each round.
+    """
     axes = _axes(figure, 2.6, left=0.7, right=0.1, top=0.3, bottom=0.55)
-    places = range(samples + 1)
+    places = range(samples[-1] + 1)
     heights = [counts.get(place, 0) for place in places]
     axes.bar(places, heights, width=0.7, color=[LOST[0] if place == 0 else KEPT for place in places])
     for place, height in zip(places, heights, strict=True):
         axes.text(place, height, f"{height:,}", ha="center", va="bottom", size=8.5, color=MUTED)
     axes.set_xticks(list(places))
-    axes.set_xlabel(f"responses that passed, of {samples} per instruction")
+    axes.set_xlabel(f"responses that passed, of {' or '.join(map(str, samples))} per instruction")
     axes.set_ylabel("instructions")
     axes.tick_params(length=0)
 

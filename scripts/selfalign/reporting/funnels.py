@@ -15,6 +15,7 @@ class Stage:
     Attributes:
         part: Which part of the run it belongs to: seeds, generation or selection.
         samples: How many rows this stage makes of each row that the stage before kept; 1 for a filter.
+        most_samples: How many at most, where it makes more of some than of others; None where it does not.
         changed: How many of the kept rows it changed.
     """
 
@@ -24,6 +25,7 @@ class Stage:
     dropped: Mapping[str, int]
     part: str
     samples: int = 1
+    most_samples: int | None = None
     changed: int = 0
 
     def __post_init__(self):
@@ -33,6 +35,14 @@ class Stage:
                 f"stage {self.name}: the funnel does not add up: {self.input:,} rows in, but {self.kept:,} kept "
                 f"+ {lost:,} dropped = {self.kept + lost:,}"
             )
+
+    @property
+    def times(self) -> str:
+        """Return how many rows the stage makes of one, as text; nothing for a filter."""
+        most = self.most_samples or self.samples
+        if most == 1:
+            return ""
+        return f"× {self.samples} samples" if most == self.samples else f"× {self.samples} to {most} samples"
 
     @property
     def share(self) -> float:
@@ -54,8 +64,9 @@ def check_chain(stages: Sequence[Stage], where: str) -> None:
         ValueError: rows appear or vanish between two stages; names both.
     """
     for before, after in itertools.pairwise(stages):
-        if after.input != before.kept * after.samples:
-            times = f" x {after.samples} samples" if after.samples != 1 else ""
+        least, most = (before.kept * number for number in (after.samples, after.most_samples or after.samples))
+        if not least <= after.input <= most:
+            times = f" {after.times}" if after.times else ""
             raise ValueError(
                 f"{where}: the funnel does not add up: stage {before.name} kept {before.kept:,}{times}, "
                 f"but stage {after.name} got {after.input:,}; delete the stage's files and run again"
@@ -109,4 +120,5 @@ def join_chain(corpus: Sequence[Stage], generation: Sequence[Stage], dataset: Se
             f"in the generation, but {dataset[0].kept:,} of {dataset[0].input:,} here; delete the file and run again"
         )
     made = tuple(generation)[: generation.index(responses)]
-    return (*corpus, *made, replace(dataset[0], part=responses.part, samples=responses.samples), *dataset[1:])
+    first = replace(dataset[0], part=responses.part, samples=responses.samples, most_samples=responses.most_samples)
+    return (*corpus, *made, first, *dataset[1:])

@@ -1,5 +1,6 @@
 """Read one generation shard by shard: its funnel, its pass rates, and one example per drop reason."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,23 @@ from selfalign.reporting.examples import Block, Example, Sample
 from selfalign.reporting.funnels import Stage
 
 KINDS = ("concepts", "instructions", "responses", "verdicts")
+SAMPLED = ("responses", "verdicts")  # kinds that have a file for each round
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One round of responses over all shards.
+
+    Attributes:
+        asked: Instructions that were answered in it.
+        enough: Those of them that have enough passing responses after it.
+    """
+
+    samples: int
+    asked: int
+    responses: int
+    passed: int
+    enough: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +36,9 @@ class Generation:
     """What became of one generation.
 
     Attributes:
+        tags: What marks the parts of the response documents.
+        samples: Responses per instruction after each round.
+        rounds: The rounds of responses; one without adaptive sampling.
         stages: concepts, instructions, responses, verdicts.
         outcomes: Responses by what became of them: a verdict, or the reason why they never ran.
         by_category: Category to (passed, all) responses.
@@ -27,7 +48,9 @@ class Generation:
     """
 
     name: str
-    samples: int
+    tags: str
+    samples: tuple[int, ...]
+    rounds: tuple[Round, ...]
     stages: tuple[Stage, ...]
     outcomes: Mapping[str, int]
     by_category: Mapping[str, tuple[int, int]]
@@ -46,10 +69,17 @@ class Generation:
         return self.outcomes.get("passed", 0) / self.responses if self.responses else 0.0
 
 
-def shard_files(folder: Path, shards: int) -> list[dict[str, Path]] | None:
-    """Return the files of each shard by kind, or None where one is missing; files of other shards are not looked at."""
-    files = [{kind: folder / kind / f"{number:05}.jsonl" for kind in KINDS} for number in range(shards)]
-    return files if all(path.is_file() for shard in files for path in shard.values()) else None
+def shard_files(folder: Path, settings: Mapping, suffix: str = ".jsonl") -> list[dict[str, list[Path]]]:
+    """Return the files of each shard by kind: one, or of `SAMPLED` one for each round."""
+    names = [f"{number:05}" for number in range(settings["shards"])]
+    ends = ["", *(f".{number}" for number in range(1, 1 + len(settings["adaptive"]["samples"])))]
+    return [
+        {
+            kind: [folder / kind / f"{name}{end}{suffix}" for end in (ends if kind in SAMPLED else ends[:1])]
+            for kind in KINDS
+        }
+        for name in names
+    ]
 
 
 def _rows(kind: type[RowType], path: Path) -> Iterator[RowType]:
@@ -59,12 +89,13 @@ def _rows(kind: type[RowType], path: Path) -> Iterator[RowType]:
 class _Tally:
     """Counts of a generation while its shards are read."""
 
-    def __init__(self):
+    def __init__(self, rounds: int):
         self.rows = {kind: Counter() for kind in KINDS}
         self.outcomes: Counter = Counter()
         self.by_category: Counter = Counter()
         self.by_difficulty: Counter = Counter()
         self.passes: Counter = Counter()
+        self.rounds = [Counter() for _ in range(rounds)]
         self.examples = {kind: Sample() for kind in KINDS}
 
     def count(self, kind: str, row_id: str, reason: str | None, blocks) -> None:
@@ -73,11 +104,18 @@ class _Tally:
         if reason is not None:
             self.examples[kind].offer(reason, row_id, lambda: (row_id, blocks()))
 
-    def stage(self, kind: str, samples: int) -> Stage:
+    def stage(self, kind: str, samples: int, most_samples: int | None) -> Stage:
+        """Return what was counted of one kind of rows."""
         rows = self.rows[kind]
         dropped = {reason: count for reason, count in sorted(rows.items(), key=lambda item: item[0] or "") if reason}
         return Stage(
-            part="generation", name=kind, input=sum(rows.values()), kept=rows[None], dropped=dropped, samples=samples
+            part="generation",
+            name=kind,
+            input=sum(rows.values()),
+            kept=rows[None],
+            dropped=dropped,
+            samples=samples,
+            most_samples=most_samples,
         )
 
 
@@ -90,30 +128,58 @@ def _parent(row, parents: Mapping[str, object], path: Path):
     return parents[row.parent]
 
 
-def _read_shard(files: Mapping[str, Path], tally: _Tally) -> None:
+def _read_shard(files: Mapping[str, list[Path]], tally: _Tally, settings: Mapping) -> None:
     concepts = {}
-    for row in _rows(Concepts, files["concepts"]):
+    (path,) = files["concepts"]
+    for row in _rows(Concepts, path):
         tally.count("concepts", row.id, row.drop, lambda row=row: (Block(label="Completion", text=row.text),))
         if row.drop is None:
             concepts[row.id] = row
     instructions = {}
-    for row in _rows(Instruction, files["instructions"]):
-        _parent(row, concepts, files["instructions"])
+    (path,) = files["instructions"]
+    for row in _rows(Instruction, path):
+        _parent(row, concepts, path)
         told = Block(label="Instruction", text=row.instruction, code=False)
         tally.count("instructions", row.id, row.drop, lambda row=row, told=told: (_properties(row), told))
         if row.drop is None:
             instructions[row.id] = row
-    verdicts = {row.id: row for row in _rows(Verdict, files["verdicts"])}
     passes = dict.fromkeys(instructions, 0)
-    for row in _rows(Response, files["responses"]):
-        asked = _parent(row, instructions, files["responses"])
+    enough = settings["adaptive"]["until_passed"]
+    for number, (path, verdicts) in enumerate(zip(files["responses"], files["verdicts"], strict=True)):
+        made = _read_round(path, verdicts, instructions, passes, tally)
+        asked = set(instructions) if number == 0 else {name for name in instructions if passes[name] < enough}
+        if number and (strays := made.keys() ^ asked):
+            raise ValueError(
+                f"{path}: instruction {min(strays)} has {'no' if min(strays) in asked else 'a'} response in this "
+                "round, against what passed before; delete the file and run again to remake it"
+            )
+        for name, (_, passed) in made.items():
+            passes[name] += passed
+        counts = {
+            "asked": len(made),
+            "responses": sum(count for count, _ in made.values()),
+            "passed": sum(passed for _, passed in made.values()),
+            "enough": sum(passes[name] >= enough for name in made),
+        }
+        tally.rounds[number].update(counts)
+    tally.passes.update(passes.values())
+
+
+def _read_round(
+    path: Path, judged: Path, instructions: Mapping[str, Instruction], passes: Mapping[str, int], tally: _Tally
+) -> dict[str, tuple[int, int]]:
+    """Count one round of a shard; return how many responses each instruction has in it, and how many passed."""
+    made: dict[str, tuple[int, int]] = {}
+    verdicts = {row.id: row for row in _rows(Verdict, judged)}
+    for row in _rows(Response, path):
+        asked = _parent(row, instructions, path)
         task = Block(label="Instruction", text=asked.instruction, code=False)
         verdict = verdicts.pop(row.id, None)
         tally.count(
             "responses", row.id, row.drop, lambda row=row, task=task: (task, Block(label="Completion", text=row.text))
         )
         if row.drop is None and verdict is None:
-            raise ValueError(f"{files['verdicts']}: no verdict for response {row.id}; delete the file and run again")
+            raise ValueError(f"{judged}: no verdict for response {row.id}; delete the file and run again")
         outcome = row.drop or verdict.verdict
         passed = outcome == "passed"
         if row.drop is None:
@@ -124,12 +190,11 @@ def _read_shard(files: Mapping[str, Path], tally: _Tally) -> None:
         tally.outcomes[outcome] += 1
         tally.by_category[asked.category, passed] += 1
         tally.by_difficulty[asked.difficulty, passed] += 1
-        passes[row.parent] += passed
+        count, good = made.get(row.parent, (0, 0))
+        made[row.parent] = count + 1, good + passed
     if verdicts:
-        raise ValueError(
-            f"{files['verdicts']}: verdict {next(iter(verdicts))} has no response; delete it and run again"
-        )
-    tally.passes.update(passes.values())
+        raise ValueError(f"{judged}: verdict {next(iter(verdicts))} has no response; delete it and run again")
+    return made
 
 
 def _properties(row: Instruction) -> Block:
@@ -161,14 +226,17 @@ def read_generation(folder: Path, name: str, settings: Mapping) -> Generation | 
     Raises:
         ValueError: a row is malformed, or its parent or verdict is missing; names file and row.
     """
-    shards = shard_files(folder, settings["shards"])
-    if shards is None:
+    shards = shard_files(folder, settings)
+    if not all(path.is_file() for files in shards for paths in files.values() for path in paths):
         return None
-    tally = _Tally()
-    for files in shards:
-        _read_shard(files, tally)
     samples = settings["samples"]
-    each = {"concepts": samples["concepts"], "instructions": samples["instruction"], "responses": samples["response"]}
+    each_round = [samples["response"], *settings["adaptive"]["samples"]]
+    tally = _Tally(len(each_round))
+    for files in shards:
+        _read_shard(files, tally, settings)
+    drawn = tuple(itertools.accumulate(each_round))
+    least = {"concepts": samples["concepts"], "instructions": samples["instruction"], "responses": drawn[0]}
+    most = {"responses": drawn[-1]} if len(drawn) > 1 else {}
     dropped = [
         Example(id=row_id, stage=kind, reason=reason, origin=row_id.partition("-")[0], blocks=blocks)
         for kind in KINDS
@@ -176,8 +244,13 @@ def read_generation(folder: Path, name: str, settings: Mapping) -> Generation | 
     ]
     return Generation(
         name=name,
-        samples=samples["response"],
-        stages=tuple(tally.stage(kind, each.get(kind, 1)) for kind in KINDS),
+        tags=settings["tags"],
+        samples=drawn,
+        rounds=tuple(
+            Round(samples=count, **{key: found[key] for key in ("asked", "responses", "passed", "enough")})
+            for count, found in zip(each_round, tally.rounds, strict=True)
+        ),
+        stages=tuple(tally.stage(kind, least.get(kind, 1), most.get(kind)) for kind in KINDS),
         outcomes=dict(tally.outcomes.most_common()),
         by_category=_shares(tally.by_category),
         by_difficulty=_shares(tally.by_difficulty),

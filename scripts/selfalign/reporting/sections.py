@@ -13,6 +13,7 @@ from selfalign.reporting.funnels import REASONS_SHOWN, Stage
 from selfalign.reporting.gallery import Drawing
 from selfalign.reporting.markup import Markup, definitions, details, drawing, element, join, paragraph, section, table
 from selfalign.reporting.published import PAPER, PUBLISHED, published_columns
+from selfalign.reporting.sampling import bands, format_failures, rounds
 from selfalign.reporting.svg import inline
 from selfalign.reporting.tables import interval
 
@@ -199,7 +200,7 @@ def funnel_rows(caption: str, stages: Sequence[Stage]) -> Markup:
     """Return one row for each stage: what came in, what was kept, and why the rest was not."""
     rows = []
     for stage in stages:
-        name = f"{stage.name} (× {stage.samples} samples)" if stage.samples > 1 else stage.name
+        name = f"{stage.name} ({stage.times})" if stage.times else stage.name
         rows.append((name, f"{stage.input:,}", f"{stage.kept:,}", percent(stage.share), _reasons(stage), stage.part))
     return table(caption, ("stage", "in", "kept", "share", "dropped, by reason", "part"), rows, numeric=(1, 2, 3))
 
@@ -223,7 +224,14 @@ def funnel(run: Run, drawings: Drawings) -> Markup | None:
     content = [paragraph(bars if run.datasets else "", checked)]
     for place, (name, dataset) in enumerate(run.datasets.items()):
         told = f"From the functions of the corpus to the {dataset.pairs:,} pairs of {name}."
-        body = join((_figure(drawings, f"funnel_{name}", told), funnel_rows(f"Stages of {name}", dataset.chain)))
+        beside = " and ".join(f"{count:,} {kind}" for kind, count in dataset.others.items())
+        body = join(
+            (
+                _figure(drawings, f"funnel_{name}", told),
+                funnel_rows(f"Stages of {name}", dataset.chain),
+                _note(f"Beside the pairs: {beside}, of all instructions."),
+            )
+        )
         content.append(details(f"{name}: {dataset.pairs:,} pairs", body, opened=place == 0))
     if not run.datasets:
         parts = [*run.corpora.items(), *((name, made.stages) for name, made in run.generations.items())]
@@ -265,6 +273,7 @@ def responses(run: Run, drawings: Drawings) -> Markup | None:
             )
         few = _figure(drawings, f"passes_{name}", "Instructions by how many of their responses passed.")
         content.append(element("div", few, class_="half"))
+        content += [*bands(run, name), *rounds(made), *format_failures(made)]
     return section("responses", "Verification", *content)
 
 
