@@ -18,6 +18,7 @@ include: "rules/seeds.smk"
 include: "rules/generation.smk"
 include: "rules/verification.smk"
 include: "rules/datasets.smk"
+include: "rules/pilot.smk"
 include: "rules/training.smk"
 include: "rules/evaluation.smk"
 include: "rules/reporting.smk"
@@ -30,5 +31,17 @@ rule all:
         "results/report/index.html",
 
 
+rule pilot:
+    """Try each generation on few seeds, in each style of tags, and project what the full run costs and yields."""
+    input:
+        pilot_files,
+
+
 onsuccess:
-    print(Path("results/report/summary.txt").read_text() if Path("results/report/summary.txt").exists() else "")
+    if "pilot" in workflow.dag_settings.targets:
+        for path in pilot_files(None):
+            print(Path(path).read_text())
+        for generation, model in pilot_targets(config)[1].items():
+            print(f"No pilot of generation {generation}: its model {model} is trained first.")
+    else:
+        print(Path("results/report/summary.txt").read_text() if Path("results/report/summary.txt").exists() else "")

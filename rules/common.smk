@@ -14,6 +14,7 @@ from selfalign.records.files import digest, file_digest
 from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
 from selfalign.workflow.configuration import load_configuration, scores_to_make
+from selfalign.workflow.pilots import pilot_datasets, pilot_generations, pilot_name, pilot_targets
 from selfalign.workflow.run_lock import hold_run_lock
 
 try:
@@ -22,6 +23,9 @@ try:
         hold_run_lock()
 except ValueError as error:
     sys.exit(f"error: {error}")
+
+GENERATIONS = config["generations"] | pilot_generations(config)
+DATASETS = config["datasets"] | pilot_datasets(config)
 
 # Rules run `python` and `$SCRIPTS/{rule}.py`. Here, not in the rules, stands where both are, so that moving the
 # repository reruns nothing. With conda or containers (--sdm) the environment of the rule provides python.
@@ -52,7 +56,7 @@ def resource(path):
 
 def shards(generation):
     """Return the names of a generation's shards."""
-    return [f"{number:05}" for number in range(config["generations"][generation]["shards"])]
+    return [f"{number:05}" for number in range(GENERATIONS[generation]["shards"])]
 
 
 def parts(corpus):
@@ -67,7 +71,7 @@ def rounds(shard, count):
 
 def of_generation(kind, generation):
     """Return one kind of file for all shards of a generation, and all rounds where there are several."""
-    count = 1 + len(config["generations"][generation]["adaptive"]["samples"])
+    count = 1 + len(GENERATIONS[generation]["adaptive"]["samples"])
     return expand(
         "results/generations/{generation}/{kind}/{name}.jsonl",
         generation=generation,
@@ -136,7 +140,7 @@ def filter_steps(corpus):
 
 def generation_of(wildcards):
     """Return the config entry of a rule's generation."""
-    return config["generations"][wildcards.generation]
+    return GENERATIONS[wildcards.generation]
 
 
 def round_of(wildcards):
@@ -184,7 +188,7 @@ def generation_options(wildcards, stage):
 
 def dataset_of(wildcards):
     """Return the config entry of a rule's dataset."""
-    return config["datasets"][wildcards.dataset]
+    return DATASETS[wildcards.dataset]
 
 
 def like(wildcards):
@@ -197,6 +201,27 @@ def selection_settings(wildcards):
     """Return a dataset's settings; the size of another dataset is not one of them, it comes with --like."""
     settings = {key: value for key, value in dataset_of(wildcards).items() if key != "generation"}
     return {**settings, "size": None} if isinstance(settings["size"], str) else settings
+
+
+def may_be_empty(wildcards):
+    """Return the option that lets a pilot end without pairs, since it has to tell of that."""
+    return [] if wildcards.dataset in config["datasets"] else ["--may-be-empty"]
+
+
+# Pilot
+
+
+def pilots_of(generation):
+    """Return the names of a generation's pilots by style of tags."""
+    return {tags: pilot_name(generation, tags) for tags in config["pilot"]["tags"]}
+
+
+def pilot_files(wildcards):
+    """Return what the pilots of this config tell, one text for each generation whose model is given."""
+    targets, _ = pilot_targets(config)
+    if not targets:
+        sys.exit("error: pilot: the config has no generation whose model is given; there is nothing to try")
+    return expand("results/pilot/{generation}.txt", generation=targets)
 
 
 # Models and scores
@@ -290,14 +315,15 @@ TRAINED = [name for name, model in config["models"].items() if "base" in model]
 ENGINE_ENV = "vllm" if config["engine"]["kind"] == "vllm" else "core"
 ENGINE_CONDA = f"../envs/{ENGINE_ENV}.yaml"
 ENGINE = json.dumps(config["engine"])
+ENGINE_GPUS = config["engine"]["tensor_parallel_size"] if config["engine"]["kind"] == "vllm" else 1
 PYTHON_VERSION = platform.python_version()
 SANDBOX = json.dumps(config["sandbox"])
 
 
 wildcard_constraints:
     corpus=names(config["corpora"]),
-    generation=names(config["generations"]),
-    dataset=names(config["datasets"]),
+    generation=names(GENERATIONS),
+    dataset=names(DATASETS),
     model=names(config["models"]),
     benchmark=names(config["benchmarks"]),
     part=r"\d{5}",

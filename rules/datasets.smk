@@ -7,7 +7,7 @@
 rule select_pairs:
     """Select the training pairs of a dataset from its generation."""
     input:
-        seeds=lambda wildcards: f"results/corpora/{config['generations'][dataset_of(wildcards)['generation']]['corpus']}/seeds.parquet",
+        seeds=lambda wildcards: f"results/corpora/{GENERATIONS[dataset_of(wildcards)['generation']]['corpus']}/seeds.parquet",
         concepts=lambda wildcards: of_generation("concepts", dataset_of(wildcards)["generation"]),
         instructions=lambda wildcards: of_generation("instructions", dataset_of(wildcards)["generation"]),
         responses=lambda wildcards: of_generation("responses", dataset_of(wildcards)["generation"]),
@@ -33,10 +33,11 @@ rule select_pairs:
         code=code("select_pairs"),
         settings=lambda wildcards: json.dumps(selection_settings(wildcards)),
         like=lambda wildcards, input: ["--like", *input.like] if input.like else [],
+        empty=may_be_empty,
         seed=config["seed"],
         folder=subpath(output.pairs, parent=True),
     shell:
         "python $SCRIPTS/select_pairs.py --seeds {input.seeds:q} --concepts {input.concepts:q} "
         "--instructions {input.instructions:q} --responses {input.responses:q} --verdicts {input.verdicts:q} "
-        "--benchmarks {input.benchmarks:q} {params.like:q} --settings {params.settings:q} "
+        "--benchmarks {input.benchmarks:q} {params.like:q} {params.empty:q} --settings {params.settings:q} "
         "--run-seed {params.seed} --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -84,7 +84,7 @@ def csv_tables(run: Run, compared: Sequence[Comparison]) -> dict[str, str]:
     }
 
 
-def _columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
+def align(rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
     """Return rows as aligned text; `right` names the columns that are set flush right."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     return [
@@ -116,7 +116,7 @@ def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
             (score.model, score.benchmark, f"{score.tasks:,}", f"{100 * score.pass_at_1:.1f} %", interval(score))
             for score in run.scores
         ]
-        lines += [*_columns(rows, right=(2, 3, 4)), ""]
+        lines += [*align(rows, right=(2, 3, 4)), ""]
     if compared:
         rows = [("paired difference", "benchmark", "points", "95 % interval", "p", "the interval")]
         rows += [
@@ -130,7 +130,7 @@ def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
             )
             for c in compared
         ]
-        lines += [*_columns(rows, right=(2, 3, 4)), ""]
+        lines += [*align(rows, right=(2, 3, 4)), ""]
     facts = [
         (f"pairs in {name}", f"{dataset.pairs:,}, {percent(dataset.passed_share)} of them verified")
         for name, dataset in run.datasets.items()
@@ -142,7 +142,7 @@ def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
         facts.append(("wall time", f"{duration(run.wall_s)}, all jobs summed"))
     facts += [("not made", ", ".join(run.missing))] if run.missing else []
     facts.append(("report", page))
-    return "\n".join([*lines, *_columns(facts, right=())]).replace("−", "-") + "\n"
+    return "\n".join([*lines, *align(facts, right=())]).replace("−", "-") + "\n"
 
 
 def interval(score) -> str:

@@ -1,0 +1,49 @@
+"""The pilot's entries: each generation of the config once more, small, for each style of tags; a dataset for each.
+
+They are ordinary entries, made by the ordinary rules, but no part of the config: no run makes or reports them unless
+`snakemake pilot` asks for it.
+"""
+
+from collections.abc import Mapping
+
+
+def pilot_name(generation: str, tags: str) -> str:
+    """Return the name of a pilot's generation and dataset; no entry of a config can begin like this."""
+    return f"_pilot-{generation}-{tags}"
+
+
+def pilot_generations(config: Mapping) -> dict[str, dict]:
+    """Return the pilot's generations: few seeds, one shard, and one style of tags each; else as configured."""
+    pilot = config["pilot"]
+    return {
+        pilot_name(name, tags): generation
+        | {"seeds": min(pilot["seeds"], generation["seeds"] or pilot["seeds"]), "shards": 1, "tags": tags}
+        for name, generation in config["generations"].items()
+        for tags in pilot["tags"]
+    }
+
+
+def pilot_datasets(config: Mapping) -> dict[str, dict]:
+    """Return the pilot's datasets: all passing responses, with the other settings of the generation's first dataset.
+
+    The first one that selects by passing comes before others; a generation without a dataset has the defaults.
+    """
+    found = {}
+    for name in config["generations"]:
+        datasets = [entry for entry in config["datasets"].values() if entry["generation"] == name]
+        datasets.sort(key=lambda entry: entry["select"] != "passed")
+        settings = datasets[0] if datasets else {}
+        for tags in config["pilot"]["tags"]:
+            own = {"generation": pilot_name(name, tags), "select": "passed", "size": None}
+            found[pilot_name(name, tags)] = settings | own
+    return found
+
+
+def pilot_targets(config: Mapping) -> tuple[list[str], dict[str, str]]:
+    """Return the generations that a pilot is for, and the trained model of each other one.
+
+    A pilot comes before a long run; what first has to train a model is none.
+    """
+    models = {name: generation["generator"] for name, generation in config["generations"].items()}
+    trained = {name: model for name, model in models.items() if "pretrained" not in config["models"][model]}
+    return [name for name in models if name not in trained], trained
