@@ -9,79 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from selection_rows import EMPTY, NEAR, TASK, TEXT, candidate, fenced, words
 
 from selfalign.matching.benchmarks import BenchmarkIndex
 from selfalign.records.files import read_json, read_jsonl, write_jsonl, write_table
-from selfalign.records.rows import BANDS, Concepts, Difficulty, Function, Instruction, Negative, Pair, Response, Verdict
+from selfalign.records.rows import Difficulty, Negative, Pair
 from selfalign.seeds.part import FUNCTION_COLUMNS
 from selfalign.selection.candidates import Candidate, load_candidates
 from selfalign.selection.card import data_card
 from selfalign.selection.pairs import Settings, select_pairs
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-EMPTY = BenchmarkIndex([])
-DEFAULT = Settings()
-TASK = {
-    "id": "t/0",
-    "benchmark": "bench",
-    "instruction": "Write a function `keep_even_then_double(xs)` that keeps even numbers and doubles each.",
-    "prompt": None,
-    "entry_point": "keep_even_then_double",
-    "canonical_solution": "def keep_even_then_double(xs):\n    xs = [x for x in xs if x % 2 == 0]\n"
-    "    return [x * 2 for x in xs]\n",
-}
-
-
-def fenced(code: str) -> str:
-    return f"```python\n{code}\n```"
-
-
-def words(seed: object, count: int = 25) -> str:
-    rng = random.Random(str(seed))
-    return " ".join(f"w{rng.randrange(10_000)}" for _ in range(count))
-
-
-def candidate(
-    seed: int = 0,
-    number: int = 0,
-    sample: int = 0,
-    *,
-    instruction: str | None = None,
-    code: str | None = None,
-    response: str | None = None,
-    tests: str = fenced("assert f(1) == 1"),
-    verdict: str = "passed",
-    drop: str | None = None,
-    samples: int = 2,
-    pass_rate: float = 0.5,
-) -> Candidate:
-    """Return a candidate whose texts, where not given, are like those of no other one."""
-    seed_id = f"{seed:016x}"
-    concepts_id, instruction_id = f"{seed_id}-c0", f"{seed_id}-c0-i{number}"
-    response_id = f"{instruction_id}-r{sample}"
-    code = code or f"def f(x):\n    # {words(response_id)}\n    return x"
-    common = {"shots": [], "seed": 1, "finish_reason": "stop"}
-    row = Response(
-        id=response_id, parent=instruction_id, text="raw", response=response or fenced(code), tests=tests, drop=drop,
-        **common,
-    )  # fmt: skip
-    seen = Verdict(
-        id=response_id, verdict=verdict, detail="seen", cpu_s=0.1, wall_s=0.1, max_rss_mb=9.0, assertions=1, core="c"
-    )
-    return Candidate(
-        response=row,
-        verdict=None if drop else seen,
-        instruction=Instruction(
-            id=instruction_id, parent=concepts_id, category="function", difficulty="easy", concepts=["sorting"],
-            instruction=instruction or words(instruction_id), drop=None, **common,
-        ),
-        concepts=Concepts(id=concepts_id, parent=seed_id, text="sorting", concepts=["sorting"], drop=None, **common),
-        seed=Function(
-            id=seed_id, code="def g(x):\n    return x", name="g", imports="", docstring="Doc.", package="stdlib",
-            version="3.11", path="json/decoder.py", line=7, licence="PSF-2.0",
-        ),
-        samples=samples, pass_rate=pass_rate,
-    )  # fmt: skip
 
 
 def outcome(candidates: list[Candidate], settings: Settings, index: BenchmarkIndex = EMPTY) -> dict[str, str]:
@@ -108,8 +46,6 @@ def test_the_card_counts_every_licence_and_the_commonest_packages():
     assert "| p49 | 2 |\n| 10 others | 20 |\n" in card
 
 
-TEXT = words("near", 60).split()
-NEAR = " ".join([*TEXT[:-1], "changed"])
 FAR = " ".join([*TEXT[:20], *words("far", 40).split()])
 STAGES = {
     # name: (candidate that stays, candidate that goes, reason)
@@ -222,147 +158,6 @@ def test_size_is_a_seeded_draw():
     assert ids != {row.id for row in rows[:20]}
     # A smaller draw is part of a larger one
     assert {row.id for row in select_pairs(rows, Settings(size=10), EMPTY, 1).kept} < ids
-
-
-def test_preferences_are_of_clean_responses_with_opposite_verdicts():
-    wrong = [candidate(0, sample=sample, verdict="wrong") for sample in range(1, 5)]
-    rows = [
-        candidate(0),
-        *wrong,
-        candidate(0, sample=5, verdict="wrong", code=TASK["canonical_solution"]),
-        candidate(0, sample=6, drop="empty"),
-        candidate(0, sample=7, verdict="wrong", tests=fenced("f(1)")),
-        candidate(1),
-        candidate(2, verdict="wrong"),
-    ]
-    index = BenchmarkIndex([TASK])
-    [preference] = select_pairs(rows, Settings(), index, 1).preferences
-    assert preference["chosen_id"] == rows[0].id
-    assert preference["rejected_id"] in {row.id for row in wrong}
-    assert preference == {
-        "instruction_id": rows[0].instruction.id,
-        "instruction": rows[0].instruction.instruction,
-        "chosen": rows[0].response.response,
-        "rejected": next(row.response.response for row in wrong if row.id == preference["rejected_id"]),
-        "chosen_id": rows[0].id,
-        "rejected_id": preference["rejected_id"],
-    }
-    [preference] = select_pairs(rows, Settings(select="failed"), index, 1).preferences
-    assert preference["chosen_id"] == rows[0].id
-
-
-def preferred(rows: list[Candidate], settings: Settings = DEFAULT, index: BenchmarkIndex = EMPTY) -> list[tuple]:
-    """Return what is preferred to what, by id; check that the funnel ends with these instructions."""
-    selection = select_pairs(rows, settings, index, 1)
-    found = [(row["chosen_id"], row["rejected_id"]) for row in selection.preferences]
-    assert selection.preference_funnel.rows == len({row["instruction_id"] for row in selection.preferences})
-    return found
-
-
-def both(seed: int, *, code: str | None = None, **changes) -> list[Candidate]:
-    """Return a passing response, with the given code, and a failing one to one instruction."""
-    return [candidate(seed, code=code, **changes), candidate(seed, sample=1, verdict="wrong", **changes)]
-
-
-WITHOUT_A_PAIR = [
-    # why the second instruction has no pair, what is different, settings, whether it has a preference
-    ("not drawn", {}, Settings(size=1), True),
-    ("near-duplicate response", {"code": " ".join(TEXT)}, Settings(), True),
-    ("near-duplicate instruction", {"instruction": " ".join([*TEXT[:29], "changed"])}, Settings(), False),
-    ("duplicate instruction", {"instruction": " ".join(TEXT[:30]).upper()}, Settings(), False),
-    ("more than 30 words", {"instruction": words(1, 31)}, Settings(max_instruction_words=30), False),
-    ("bench: instruction", {"instruction": TASK["instruction"]}, Settings(), False),
-]
-
-
-@pytest.mark.parametrize(("reason", "changes", "settings", "expected"), WITHOUT_A_PAIR)
-def test_instructions_without_a_pair_have_preferences_unless_they_repeat_one(reason, changes, settings, expected):
-    first, second = both(0, instruction=" ".join(TEXT[:30]), code=NEAR), both(1, **changes)
-    rows = [*first, *second]
-    index = BenchmarkIndex([TASK])
-    selection = select_pairs(rows, settings, index, 1)
-    (kept,) = [row.id for row in selection.kept]
-    lost = next(row for row in selection.rejected if row["id"] in {first[0].id, second[0].id})
-    assert lost["reason"] == reason
-    pairs = [(first[0].id, first[1].id), (second[0].id, second[1].id)]
-    assert preferred(rows, settings, index) == [pair for pair in pairs if expected or kept in pair]
-
-
-def test_code_that_passed_other_tests_is_not_rejected_but_marked():
-    same = "def f(x):\n    return x"
-    rows = [
-        candidate(0, code=same),
-        candidate(0, sample=1, code=same.replace("    ", "  "), verdict="assertion"),
-        candidate(1),
-        candidate(1, sample=1, verdict="assertion"),
-    ]
-    assert preferred(rows) == [(rows[2].id, rows[3].id)]
-    failed = select_pairs(rows, Settings(), EMPTY, 1).negatives
-    assert [(row.id, row.passes_other_tests) for row in failed] == [(rows[1].id, True), (rows[3].id, False)]
-
-
-@pytest.mark.parametrize(("passed", "failed", "each", "expected"), [
-    (1, 1, 5, [(0, 0)]),
-    (2, 3, 1, [(0, 0)]),
-    (2, 3, 2, [(0, 0), (1, 1)]),
-    (2, 3, 9, [(0, 0), (1, 1), (0, 2)]),
-    (2, 0, 9, []),
-])  # fmt: skip
-def test_preferences_per_instruction(passed, failed, each, expected):
-    rows = [candidate(0, sample=number) for number in range(passed)]
-    rows += [candidate(0, sample=10 + number, verdict="wrong") for number in range(failed)]
-    rows += [
-        candidate(0, sample=20 + n, verdict="wrong", code=f"def f(x):\n    # same\n    return {n // 9}")
-        for n in range(2)
-    ]
-    rows = rows if failed else rows[:passed]
-    found = preferred(rows, Settings(preferences_per_instruction=each))
-    pairs = [row.id for row in select_pairs(rows, Settings(), EMPTY, 1).kept]
-    assert found[:1] == [] or found[0][0] == pairs[0]  # the pair's response comes first
-    assert len(set(found)) == len(found)
-    # Which responses are meant by the numbers is drawn; equal code counts once
-    order = [list(dict.fromkeys(pair[side] for pair in found)) for side in (0, 1)]
-    numbers = [(order[0].index(chosen), order[1].index(rejected)) for chosen, rejected in found]
-    extra = 1 if failed and each > failed else 0  # the code that both of two more responses have
-    assert numbers[: len(expected)] == expected
-    assert len(numbers) == len(expected) + extra
-
-
-def test_negatives_are_clean_responses_that_failed():
-    rows = [
-        candidate(0),
-        candidate(0, sample=1, verdict="wrong"),
-        candidate(0, sample=2, verdict="timeout"),
-        candidate(0, sample=3, drop="empty"),
-        candidate(0, sample=4, verdict="wrong", tests=fenced("f(1)")),
-        candidate(0, sample=5, verdict="wrong", code=TASK["canonical_solution"]),
-        candidate(1, verdict="wrong"),  # an instruction without a pair
-    ]
-    index = BenchmarkIndex([TASK])
-    assert [row.id for row in select_pairs(rows, Settings(), index, 1).negatives] == [rows[n].id for n in (1, 2, 6)]
-    dirty = select_pairs(rows, Settings(decontaminate=False), index, 1).negatives
-    assert [row.id for row in dirty] == [rows[n].id for n in (1, 2, 5, 6)]
-    (first, *_) = dirty
-    assert {name: getattr(first, name) for name in ("seed_id", "concepts_id", "instruction_id", "tests")} == {
-        "seed_id": rows[1].seed.id,
-        "concepts_id": rows[1].concepts.id,
-        "instruction_id": rows[1].instruction.id,
-        "tests": rows[1].response.tests,
-    }
-
-
-BAND_LIMITS = [(0, 4, 0), (1, 4, 1), (2, 7, 2), (2, 4, 2), (3, 4, 3), (4, 5, 4), (4, 4, 5), (1, 1, 5), (0, 1, 0)]
-
-
-@pytest.mark.parametrize(("passed", "samples", "band"), BAND_LIMITS)
-def test_bands_of_pass_rates(passed, samples, band):
-    rows = [
-        candidate(0, sample=n, verdict="passed" if n < passed else "wrong", samples=samples, pass_rate=passed / samples)
-        for n in range(samples)
-    ]
-    rows.append(candidate(9))  # so that there is a pair
-    difficulty = select_pairs(rows, Settings(), EMPTY, 1).difficulties[0]
-    assert (difficulty.passed, difficulty.samples, difficulty.band) == (passed, samples, BANDS[band])
 
 
 NOTHING = [
