@@ -50,6 +50,8 @@ def expected_files() -> set[str]:
         names = (
             "pairs.jsonl",
             "preferences.jsonl",
+            "negatives.jsonl",
+            "difficulty.jsonl",
             "rejected.jsonl",
             "contamination.jsonl",
             "funnel.json",
@@ -152,6 +154,9 @@ SETTINGS = [
     ("generations.self.max_tokens.concepts", 24, CONCEPTS),
     ("generations.self.categories", {"class": 1}, INSTRUCTIONS),
     ("generations.self.samples.response", 3, RESPONSES),
+    ("generations.self.adaptive", {"samples": [2]}, RESPONSES),
+    ("generations.self.tags", "headings", RESPONSES),
+    ("generations.self.seeds", 20, CONCEPTS),
     ("generations.self.temperature", 0.5, CONCEPTS),
     ("sandbox", {"cpu_s": 3}, VERDICTS | {"run_references"}),
     ("datasets.verified.max_instruction_words", 150, PAIRS),
@@ -190,12 +195,50 @@ def test_an_edited_module_reruns_what_imports_it(small_run, tmp_path, file, text
     assert planned(moved) == rules
 
 
+def test_a_pilot_leaves_the_run_alone_and_ends_with_its_table(small_run, small_config, tmp_path):
+    """It draws the second response in a round of its own: the rows are those of the plain run all the same."""
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder, symlinks=True)
+    small_config["generations"]["self"] |= {"samples": {"instruction": 2, "response": 1}, "adaptive": {"samples": [1]}}
+    small_config["pilot"] = {"seeds": 10}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(small_config, sort_keys=False))
+    result = run_workflow(folder, "pilot", config=config)
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = final_files(folder)
+    pilots = {name for name in found if name.startswith(("pilot/", "generations/_pilot-", "datasets/_pilot-"))}
+    assert {name: found[name] for name in found.keys() - pilots} == final_files(small_run)
+    assert {"pilot/self.txt", "pilot/self.json"} <= pilots
+
+    told = (folder / "results/pilot/self.txt").read_text()
+    assert told in result.stdout
+    assert "Pilot of generation self: 10 of the " in told
+    assert "Keep tags: xml." in told
+    data = json.loads((folder / "results/pilot/self.json").read_text())
+    assert data["pilots"]["xml"]["yields"]["pairs"] > 0
+    assert data["pilots"]["headings"]["stages"]["responses"]["format failures"]["no tests section"] > 0
+    assert data["full run"]["xml"]["pairs"]["value"] > data["pilots"]["xml"]["yields"]["pairs"]
+
+    plain = {
+        row["id"]: row
+        for shard in SHARDS
+        for row in rows(small_run / f"results/generations/self/responses/{shard}.jsonl")
+    }
+    pilot = folder / "results/generations/_pilot-self-xml"
+    first, second = (rows(pilot / f"responses/{name}.jsonl") for name in ("00000", "00000.1"))
+    assert {row["id"]: row for row in first + second}.items() <= plain.items()
+    verdicts = {row["id"]: row["verdict"] for row in rows(pilot / "verdicts/00000.jsonl")}
+    failed = [row["parent"] for row in first if verdicts.get(row["id"]) != "passed"]
+    assert [row["parent"] for row in second] == failed
+    assert 0 < len(second) < len(first)
+
+
 def final_files(folder: Path) -> dict[str, str]:
     """Return the digest of every final file in which no wall time is recorded."""
     results = folder / "results"
     timed = re.compile(
         r"logs/|report/|functions/\d+\.json|provenance\.json|sandbox\.json|training_stats\.json|/verdicts|"
-        r"/(concepts|instructions|responses)/\d+\.json$|completions\.json$|references\.jsonl?$"
+        r"/(concepts|instructions|responses)/[\d.]+\.json$|completions\.json$|references\.jsonl?$"
     )
     digests = {}
     for path in sorted(results.rglob("*")):

@@ -204,7 +204,7 @@ def test_numbers_of_a_pilot_and_the_full_run(tmp_path):
             "prompt tokens": 300_000,
             "completion tokens": 150_000,
             "engine hours": 100 * 3 * 36 * 2 / 3600 + 3 * 3 * 10 * 2 / 3600,
-            "sandbox CPU hours": 100 * 5 * 36 / 3600,
+            "sandbox CPU hours": 100 * 9 / 3600,
             "pairs": 200,
             "preferences": 100,
             "negatives": 200,

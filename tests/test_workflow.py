@@ -160,6 +160,24 @@ def test_every_recipe_gives_a_plan(tmp_path):
         assert "write_report" in result.stdout + result.stderr
 
 
+PILOTS = [
+    # recipe, exit code, what is said
+    ("laptop", 0, r"report_pilot +1\n"),
+    ("benchmarks", 1, r"^error: pilot: the config has no generation whose model is given"),
+]
+
+
+@pytest.mark.parametrize(("recipe", "code", "said"), PILOTS)
+def test_a_recipe_has_a_pilot_if_it_generates(recipe, code, said, tmp_path):
+    recipe = str(ROOT / f"recipes/{recipe}.yaml")
+    arguments = ("-n", "-s", str(ROOT / "Snakefile"), "--configfile", recipe, "--directory", str(tmp_path))
+    result = snakemake(*arguments, "--", "pilot")
+    assert result.returncode == code
+    assert re.search(said, result.stdout + result.stderr, re.MULTILINE)
+    assert "write_report" not in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_wrong_config_is_one_clear_error(tmp_path):
     result = snakemake("-n", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "--config", "sead=1")
     assert result.returncode == 1

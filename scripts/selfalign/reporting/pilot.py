@@ -56,7 +56,7 @@ class Pilot:
         seeds: Ids of the seeds that were drawn.
         rows: Stage to how many rows each seed has there.
         characters: Stage to how many characters a model wrote there for each seed.
-        sandbox_s: CPU time of each seed's responses in the sandbox.
+        sandbox_s: CPU time of each seed's responses in the sandbox, each counted, also where programs are the same.
         solved_at: For each instruction the number of the first sample that passed, from 1; 0 where none did.
         yields: pairs, preferences, negatives: how many each seed has.
         pair_characters: Of all pairs' instructions and responses together.
@@ -77,10 +77,10 @@ class Pilot:
         """Return what each seed has."""
         return [counts.get(seed, 0) for seed in self.seeds]
 
-    def spent(self, total: float, stage: str, by: Mapping[str, Counter]) -> list[float]:
-        """Return a stage's total, split over the seeds by what they have there."""
-        whole = by[stage].total()
-        return [total * by[stage][seed] / whole if whole else 0.0 for seed in self.seeds]
+    def split(self, total: float, by: Counter) -> list[float]:
+        """Return a total, split over the seeds by what each has of something."""
+        whole = by.total()
+        return [total * by[seed] / whole if whole else 0.0 for seed in self.seeds]
 
 
 def _seed(row_id: str) -> str:
@@ -239,14 +239,16 @@ def project(pilot: Pilot, settings: Mapping, seeds: int, gpus: int) -> dict:
     loading = 0.0
     for stage in ENGINE_STAGES:
         cost = pilot.costs[stage]
-        tokens["prompt tokens"].append(pilot.spent(cost.prompt_tokens * cost.all_rows, stage, pilot.rows))
-        tokens["completion tokens"].append(pilot.spent(cost.completion_tokens * cost.all_rows, stage, pilot.characters))
-        tokens["engine hours"].append(pilot.spent(cost.busy_s * (gpus or 1) / 3600, stage, pilot.characters))
+        rows, characters = pilot.rows[stage], pilot.characters[stage]
+        tokens["prompt tokens"].append(pilot.split(cost.prompt_tokens * cost.all_rows, rows))
+        tokens["completion tokens"].append(pilot.split(cost.completion_tokens * cost.all_rows, characters))
+        tokens["engine hours"].append(pilot.split(cost.busy_s * (gpus or 1) / 3600, characters))
         loading += cost.load_s * (gpus or 1) / 3600 * settings["shards"]
     for name, stages in tokens.items():
         values = [sum(parts) for parts in zip(*stages, strict=True)]
         found[name] = _estimate(values, seeds, loading if name == "engine hours" else 0.0)
-    found["sandbox CPU hours"] = _estimate(pilot.per_seed(pilot.sandbox_s), seeds / 3600)
+    sandbox = pilot.split(pilot.costs["verdicts"].cpu_s / 3600, pilot.sandbox_s)
+    found["sandbox CPU hours"] = _estimate(sandbox, seeds)
     for name in pilot.yields:
         found[name] = _estimate(pilot.per_seed(pilot.yields[name]), seeds)
     if pairs := pilot.yields["pairs"].total():
