@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.records.files import digest, file_digest
+from selfalign.records.shards import file_names, round_names, shard_names
 from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
 from selfalign.workflow.configuration import load_configuration, scores_to_make
@@ -54,30 +55,16 @@ def resource(path):
     return path if Path(path).exists() else str(Path(workflow.basedir, path))
 
 
-def shards(generation):
-    """Return the names of a generation's shards."""
-    return [f"{number:05}" for number in range(GENERATIONS[generation]["shards"])]
-
-
 def parts(corpus):
     """Return the names of a corpus's parts."""
     return [f"{number:05}" for number in range(config["corpora"][corpus]["parts"])]
 
 
-def rounds(shard, count):
-    """Return the names of a shard's first rounds of responses: 00000, 00000.1, 00000.2 and so on."""
-    return [f"{shard}.{number}" if number else shard for number in range(count)]
-
-
 def of_generation(kind, generation):
     """Return one kind of file for all shards of a generation, and all rounds where there are several."""
-    count = 1 + len(GENERATIONS[generation]["adaptive"]["samples"])
-    return expand(
-        "results/generations/{generation}/{kind}/{name}.jsonl",
-        generation=generation,
-        kind=kind,
-        name=[name for shard in shards(generation) for name in rounds(shard, count if kind in SAMPLED else 1)],
-    )
+    settings = GENERATIONS[generation]
+    names = [name for shard in shard_names(settings) for name in file_names(kind, shard, settings)]
+    return [f"results/generations/{generation}/{kind}/{name}.jsonl" for name in names]
 
 
 def model_file(model):
@@ -152,7 +139,7 @@ def round_of(wildcards):
 def earlier_rounds(kind, wildcards):
     """Return one kind of file for all rounds of a shard before this one."""
     shard, number = round_of(wildcards)
-    return [f"results/generations/{wildcards.generation}/{kind}/{name}.jsonl" for name in rounds(shard, number)]
+    return [f"results/generations/{wildcards.generation}/{kind}/{name}.jsonl" for name in round_names(shard, number)]
 
 
 def earlier_options(wildcards, input):
@@ -308,7 +295,6 @@ def reported_artifacts(wildcards):
     ]
 
 
-SAMPLED = ("responses", "verdicts")  # kinds of files that have rounds
 BENCHMARK_FILES = expand("results/benchmarks/{benchmark}.jsonl", benchmark=config["benchmarks"])
 PRETRAINED = [name for name, model in config["models"].items() if "pretrained" in model]
 TRAINED = [name for name, model in config["models"].items() if "base" in model]

@@ -252,6 +252,26 @@ def test_the_better_style_is_advised_where_the_difference_is_clear(tmp_path, hea
     assert advice in pilot_text(found).splitlines()
 
 
+ADVICE = [
+    # outcomes, what the config sets, what is said of the samples
+    ([["passed", "assertion"]] * 2, {}, ["With samples.response: 1, 2 of the 2 instructions are solved that 2 "
+                                         "responses solve."]),
+    ([["assertion", "passed"]], {}, ["The last of 2 responses still solves instructions that the others do not: more "
+                                     "may solve more; try samples.response: 4."]),
+    ([["passed"]], {"samples": SETTINGS["samples"] | {"response": 1}},
+     ["One response says nothing of how many are worth drawing: raise samples.response for a pilot."]),
+    ([["assertion"] * 2], {}, ["No response passed: look at the kinds above, and try another prompt file or model."]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("outcomes", "changes", "expected"), ADVICE)
+def test_advice_on_samples(tmp_path, outcomes, changes, expected):
+    write_pilot(tmp_path, "p", outcomes)
+    lines = pilot_text(report(tmp_path, ("headings", "p"), **changes)).splitlines()
+    assert [line for line in lines if line in expected] == expected
+    assert not any("tags: " in line for line in lines), "there is nothing to compare with"
+
+
 CURVES = [
     # first passing sample of each instruction, samples drawn
     ([], 3, None),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from selfalign.records.files import read_jsonl
 from selfalign.records.rows import Concepts, Instruction, Response, RowType, Verdict, load_rows
+from selfalign.records.shards import file_names, shard_names
 from selfalign.reporting.examples import Block, Example, Sample
 from selfalign.reporting.funnels import Stage
 
 KINDS = ("concepts", "instructions", "responses", "verdicts")
-SAMPLED = ("responses", "verdicts")  # kinds that have a file for each round
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +70,10 @@ class Generation:
 
 
 def shard_files(folder: Path, settings: Mapping, suffix: str = ".jsonl") -> list[dict[str, list[Path]]]:
-    """Return the files of each shard by kind: one, or of `SAMPLED` one for each round."""
-    names = [f"{number:05}" for number in range(settings["shards"])]
-    ends = ["", *(f".{number}" for number in range(1, 1 + len(settings["adaptive"]["samples"])))]
+    """Return the files of each shard by kind; several where there are rounds."""
     return [
-        {
-            kind: [folder / kind / f"{name}{end}{suffix}" for end in (ends if kind in SAMPLED else ends[:1])]
-            for kind in KINDS
-        }
-        for name in names
+        {kind: [folder / kind / f"{name}{suffix}" for name in file_names(kind, shard, settings)] for kind in KINDS}
+        for shard in shard_names(settings)
     ]
 
 

@@ -112,17 +112,19 @@ def _advice(report: Mapping) -> list[str]:
             f"With {found['better']}, {points[0]} points more of the responses pass than with {found['other']} "
             f"({points[1]} to {points[2]}): {'the difference is clear' if found['decided'] else 'that can be chance'}."
         )
-    if report["comparisons"] and all(found["decided"] for found in report["comparisons"]):
-        best = report["comparisons"][0]["better"]
-    verb = "Keep" if best == configured["tags"] else "Set"
-    lines.append(f"{verb} tags: {best}.")
+    if report["comparisons"]:
+        if all(found["decided"] for found in report["comparisons"]):
+            best = report["comparisons"][0]["better"]
+        lines.append(f"{'Keep' if best == configured['tags'] else 'Set'} tags: {best}.")
     samples = report["pilots"][best]["samples"]
     most = configured["samples"]["response"] + sum(configured["adaptive"]["samples"])
     if samples is None:
         lines.append("No response passed: look at the kinds above, and try another prompt file or model.")
         return lines
     solved = samples["solved_by"]
-    if samples["is_limit"]:
+    if most == 1:
+        lines.append("One response says nothing of how many are worth drawing: raise samples.response for a pilot.")
+    elif samples["is_limit"]:
         lines.append(
             f"The last of {most} responses still solves instructions that the others do not: more may solve more; "
             f"try samples.response: {2 * most}."
