@@ -175,7 +175,7 @@ class Difficulty(Row):
 
     Attributes:
         samples: Verified responses; those that could not be run are not among them.
-        pass_rate: The passed share of them, from 0 to 1.
+        pass_rate: The passed share of them, from 0 to 1. Where sampling stopped at a pass it is too high.
         difficulty: The one that was asked for when the instruction was written.
     """
 
