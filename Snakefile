@@ -41,6 +41,7 @@ onsuccess:
     if "pilot" in workflow.dag_settings.targets:
         for path in pilot_files(None):
             print(Path(path).read_text())
+            print(f"This is in {path}, and every number in {path.replace('.txt', '.json')}.")
         for generation, model in pilot_targets(config)[1].items():
             print(f"No pilot of generation {generation}: its model {model} is trained first.")
     else:

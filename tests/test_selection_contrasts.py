@@ -75,6 +75,22 @@ def test_instructions_without_a_pair_have_preferences_unless_they_repeat_one(rea
     assert preferred(rows, settings, index) == [pair for pair in pairs if expected or kept in pair]
 
 
+def test_instructions_with_a_pair_stay_where_one_without_joins_them():
+    """The second instruction is a near-duplicate of the first and of the third, which are none of each other."""
+    first = TEXT
+    second = [*TEXT[:54], *words("end", 6).split()]
+    third = [*words("begin", 6).split(), *second[6:]]
+    same = "def f(x):\n    return x"
+    rows = [
+        *both(0, instruction=" ".join(first), code=same),
+        *both(1, instruction=" ".join(second), code=same),
+        *both(2, instruction=" ".join(third)),
+    ]
+    settings = Settings(max_instruction_words=60)
+    assert [row.id for row in select_pairs(rows, settings, EMPTY, 1).kept] == [rows[0].id, rows[4].id]
+    assert preferred(rows, settings) == [(rows[0].id, rows[1].id), (rows[4].id, rows[5].id)]
+
+
 def test_code_that_passed_other_tests_is_not_rejected_but_marked():
     same = "def f(x):\n    return x"
     rows = [
