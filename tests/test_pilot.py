@@ -227,6 +227,9 @@ def test_what_a_killed_stage_did_not_measure_is_scaled(tmp_path):
     whole, half = (report(tmp_path, ("xml", name))["full run"]["xml"] for name in ("whole", "half"))
     for name in ("prompt tokens", "completion tokens"):
         assert half[name]["value"] == pytest.approx(2 * whole[name]["value"])
+    loading = 3 * 3 * 10 * 2 / 3600
+    hours = [found["engine hours"]["value"] - loading for found in (whole, half)]
+    assert hours[1] == pytest.approx(2 * hours[0])
     write_pilot(tmp_path, "none", OUTCOMES, generated=0)
     with pytest.raises(ValueError, match=r"concepts/00000\.json: all rows were made before a kill"):
         report(tmp_path, ("xml", "none"))

@@ -91,6 +91,17 @@ def test_instructions_with_a_pair_stay_where_one_without_joins_them():
     assert preferred(rows, settings) == [(rows[0].id, rows[1].id), (rows[4].id, rows[5].id)]
 
 
+def test_of_near_duplicate_instructions_one_with_a_pair_stays():
+    same = "def f(x):\n    return x"
+    rows = [
+        *both(0, code=same),
+        *both(1, instruction=" ".join(TEXT), code=same),  # no pair: its response is that of the first
+        *both(2, instruction=NEAR),
+    ]
+    assert [row.id for row in select_pairs(rows, Settings(), EMPTY, 1).kept] == [rows[0].id, rows[4].id]
+    assert preferred(rows) == [(rows[0].id, rows[1].id), (rows[4].id, rows[5].id)]
+
+
 def test_code_that_passed_other_tests_is_not_rejected_but_marked():
     same = "def f(x):\n    return x"
     rows = [
