@@ -19,6 +19,7 @@ CONFIG = {
         "self": {
             "corpus": "stdlib",
             "generator": "base",
+            "seeds": None,
             "shards": 2,
             "tags": "xml",
             "adaptive": {"samples": [], "until_passed": 1},

@@ -11,7 +11,7 @@ from selfalign.records.files import read_jsonl, write_jsonl
 from selfalign.records.rows import BANDS, Difficulty
 from selfalign.reporting.artifacts import read_run
 from selfalign.reporting.figures import percent
-from selfalign.reporting.funnels import Stage, check_chain
+from selfalign.reporting.funnels import Stage, check_chain, join_chain
 from selfalign.reporting.generations import read_generation
 from selfalign.reporting.sampling import bands, format_failures, rounds
 
@@ -101,6 +101,25 @@ def test_stages_with_two_to_four_samples(made: int, fits: bool):
     else:
         with pytest.raises(ValueError, match="kept 6 × 2 to 4 samples, but stage responses got"):
             check_chain([before, after], "here")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "drawn", "fits"), [(None, 9, True), (6, 6, True), (9, 9, True), (20, 9, True), (6, 9, False)]
+)
+def test_seeds_that_are_not_drawn_are_a_stage(seeds: int | None, drawn: int, fits: bool):
+    corpus = [Stage(part="seeds", name="size", input=10, kept=9, dropped={"long": 1})]
+    made = [
+        Stage(part="generation", name="concepts", input=2 * drawn, kept=2 * drawn, dropped={}, samples=2),
+        Stage(part="generation", name="responses", input=2 * drawn, kept=2 * drawn, dropped={}),
+    ]
+    dataset = [Stage(part="selection", name="responses", input=2 * drawn, kept=2 * drawn, dropped={})]
+    chain = join_chain(corpus, made, dataset, seeds)
+    assert [stage.dropped for stage in chain if stage.name == "draw"] == ([{"not drawn": 3}] if seeds == 6 else [])
+    if fits:
+        check_chain(chain, "here")
+    else:
+        with pytest.raises(ValueError, match="stage draw kept 6 × 2 samples, but stage concepts got 18"):
+            check_chain(chain, "here")
 
 
 def test_pass_rates_stand_beside_the_difficulty_that_was_asked_for(tmp_path: Path):

@@ -151,9 +151,9 @@ def _join_dataset(
     generation = generations.get(entry["generation"])
     chain = stages
     if generation is not None:
-        corpus = corpora.get(config["generations"][generation.name]["corpus"], ())
+        settings = config["generations"][generation.name]
         try:
-            chain = join_chain(corpus, generation.stages, stages)
+            chain = join_chain(corpora.get(settings["corpus"], ()), generation.stages, stages, settings["seeds"])
         except ValueError as error:
             raise ValueError(f"{folder / 'funnel.json'}: {error}") from error
     check_chain(chain, str(folder / "funnel.json"))

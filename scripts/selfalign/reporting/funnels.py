@@ -102,15 +102,24 @@ def read_funnel(path: Path, part: str) -> tuple[Stage, ...]:
     return stages
 
 
-def join_chain(corpus: Sequence[Stage], generation: Sequence[Stage], dataset: Sequence[Stage]) -> tuple[Stage, ...]:
+def join_chain(
+    corpus: Sequence[Stage], generation: Sequence[Stage], dataset: Sequence[Stage], seeds: int | None = None
+) -> tuple[Stage, ...]:
     """Return one chain from functions to pairs.
 
     A dataset's funnel begins with all responses of its generation, and so takes the place of the generation's own
     stages from there on: what a random selection keeps does not pass through verification.
 
+    Args:
+        seeds: How many seeds the generation draws from those of the corpus; None is all.
+
     Raises:
         ValueError: the dataset was not made from these responses.
     """
+    if corpus and seeds is not None and seeds < corpus[-1].kept:
+        whole = corpus[-1].kept
+        drawn = Stage(part="seeds", name="draw", input=whole, kept=seeds, dropped={"not drawn": whole - seeds})
+        corpus = (*corpus, drawn)
     responses = next((stage for stage in generation if stage.name == dataset[0].name), None)
     if responses is None:
         return (*corpus, *generation, *dataset)
