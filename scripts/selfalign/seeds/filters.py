@@ -240,10 +240,11 @@ class TypeCheck:
     """Keep functions in which no type checker finds an error; undefined names are looked for first, with ruff.
 
     Attributes:
-        checkers: Run in this order, each on what those before it keep (see `selfalign.seeds.type_check`).
+        checkers: Run in this order, each on what those before it keep (see `selfalign.seeds.type_check`). By default
+            nothing is kept in which Pyright, the original's, finds an error.
     """
 
-    checkers: tuple[str, ...] = ("ty",)
+    checkers: tuple[str, ...] = ("ty", "basedpyright")
     batch: int = 5000
     timeout_s: int = 600
 
