@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from selfalign.benchmarks.kinds import KINDS
+from selfalign.engines.port import load_settings
 from selfalign.records.files import digest, file_digest
 from selfalign.records.shards import file_names, round_names, shard_names
 from selfalign.seeds.sources import load_source
@@ -301,7 +302,7 @@ TRAINED = [name for name, model in config["models"].items() if "base" in model]
 ENGINE_ENV = "vllm" if config["engine"]["kind"] == "vllm" else "core"
 ENGINE_CONDA = f"../envs/{ENGINE_ENV}.yaml"
 ENGINE = json.dumps(config["engine"])
-ENGINE_GPUS = config["engine"]["tensor_parallel_size"] if config["engine"]["kind"] == "vllm" else 1
+ENGINE_GPUS = load_settings(ENGINE).gpus()
 PYTHON_VERSION = platform.python_version()
 SANDBOX = json.dumps(config["sandbox"])
 

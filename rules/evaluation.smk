@@ -68,7 +68,7 @@ rule complete_benchmark:
     conda:
         ENGINE_CONDA
     resources:
-        gpu=1,
+        gpu=ENGINE_GPUS,
     params:
         code=code("complete_benchmark"),
         settings=lambda wildcards: json.dumps(completion_settings(wildcards)),

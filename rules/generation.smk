@@ -21,7 +21,7 @@ rule generate_concepts:
     conda:
         ENGINE_CONDA
     resources:
-        gpu=1,
+        gpu=ENGINE_GPUS,
     params:
         code=code("generate_concepts"),
         options=lambda wildcards: generation_options(wildcards, "concepts"),
@@ -51,7 +51,7 @@ rule generate_instructions:
     conda:
         ENGINE_CONDA
     resources:
-        gpu=1,
+        gpu=ENGINE_GPUS,
     params:
         code=code("generate_instructions"),
         options=lambda wildcards: generation_options(wildcards, "instruction"),
@@ -84,7 +84,7 @@ rule generate_responses:
     conda:
         ENGINE_CONDA
     resources:
-        gpu=1,
+        gpu=ENGINE_GPUS,
     params:
         code=code("generate_responses"),
         options=lambda wildcards: generation_options(wildcards, "response"),

@@ -66,7 +66,7 @@ rule judge_seeds:
     conda:
         ENGINE_CONDA
     resources:
-        gpu=1,
+        gpu=ENGINE_GPUS,
     params:
         code=code("judge_seeds"),
         filters=lambda wildcards: json.dumps([judge_of(wildcards.corpus)]),

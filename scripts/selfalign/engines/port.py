@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,16 @@ from selfalign.records import settings as records_settings
 KINDS = ("transformers", "vllm", "openai")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 TOO_LONG = "prompt too long"
+RUNTIME = (  # settings that no completion depends on, as far as the engine goes
+    "concurrency",
+    "timeout",
+    "patience",
+    "api_key_env",
+    "url",
+    "data_parallel_size",
+    "gpu_memory_utilization",
+    "kv_cache_gb",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +63,7 @@ class Completion:
         text: Without the stop string.
         finish_reason: "stop" (end of text or a stop string), "length", or "prompt too long": then the text is empty,
             because prompt and `max_tokens` do not fit into the model's context. A server may give others, such as
-            "content_filter". Only "stop" is a whole text.
+            "content_filter", and what it refuses or fails at has a reason of its own. Only "stop" is a whole text.
         completion_tokens: With those of the stop string.
     """
 
@@ -100,7 +110,8 @@ class EngineSettings:
     Attributes:
         kind: `transformers` (any decoder-only model), `vllm` (in its own environment) or `openai` (a server).
         dtype: Of weights and activations: auto (the checkpoint's), float32, bfloat16 or float16.
-        batch_size: Sequences that are decoded together.
+        batch_size: Sequences that are decoded together; None is 64 for transformers, and vLLM's own choice, which
+            depends on the GPU.
         threads: CPU threads of the engine. Results are the same only for the same number.
         max_model_len: Context in tokens; None is the model's own.
         url: Base of an OpenAI-compatible server, for example http://localhost:8000/v1.
@@ -108,14 +119,18 @@ class EngineSettings:
         api_key_env: Environment variable that holds the server's key, when it wants one.
         concurrency: Requests in flight at a server.
         timeout: Seconds to wait for one answer of a server.
+        patience: Seconds for which a server may refuse, fail or be gone without a single answer in between.
         tensor_parallel_size: GPUs of one vLLM engine.
+        data_parallel_size: vLLM engines of one job; each has a process and `tensor_parallel_size` GPUs.
         gpu_memory_utilization: Fraction of a GPU's memory that vLLM takes.
-        kv_cache_gb: Memory for key-values of vLLM on the CPU, in GiB.
+        kv_cache_gb: Memory for key-values of one vLLM engine on the CPU, in GiB.
+        batch_invariant: Let vLLM compute so that a text does not depend on what runs beside it.
+        vllm: Further arguments of vLLM's `EngineArgs`, by name.
     """
 
     kind: str = "transformers"
     dtype: str = "float32"
-    batch_size: int = 64
+    batch_size: int | None = None
     threads: int = 1
     max_model_len: int | None = None
     url: str | None = None
@@ -123,22 +138,26 @@ class EngineSettings:
     api_key_env: str | None = None
     concurrency: int = 8
     timeout: float = 600.0
+    patience: float = 3600.0
     tensor_parallel_size: int = 1
+    data_parallel_size: int = 1
     gpu_memory_utilization: float = 0.9
     kv_cache_gb: int = 2
+    batch_invariant: bool = False
+    vllm: dict = field(default_factory=dict)
 
     def __post_init__(self):
         for name, allowed in (("kind", KINDS), ("dtype", DTYPES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it can be {', '.join(allowed)}")
-        counts = ("batch_size", "threads", "concurrency", "tensor_parallel_size", "kv_cache_gb", "max_model_len")
-        for name in counts:
+        counts = ("threads", "concurrency", "tensor_parallel_size", "data_parallel_size", "kv_cache_gb")
+        for name in (*counts, "batch_size", "max_model_len"):
             value = getattr(self, name)
-            if name == "max_model_len" and value is None:
+            if name not in counts and value is None:
                 continue
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
-        for name, high in (("gpu_memory_utilization", 1.0), ("timeout", float("inf"))):
+        for name, high in (("gpu_memory_utilization", 1.0), ("timeout", float("inf")), ("patience", float("inf"))):
             value = getattr(self, name)
             if type(value) not in (int, float) or not 0 < value <= high:
                 raise ValueError(f"{name} is {value!r}; it must be above 0 and at most {high:g}")
@@ -147,8 +166,13 @@ class EngineSettings:
 
     def identity(self) -> dict:
         """Return the settings that completions can depend on, for digests."""
-        runtime = ("concurrency", "timeout", "api_key_env", "url", "gpu_memory_utilization", "kv_cache_gb")
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in runtime}
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in RUNTIME}
+
+    def gpus(self) -> int:
+        """Return how many GPUs a job with these settings uses; a server has its own."""
+        if self.kind == "openai":
+            return 0
+        return self.tensor_parallel_size * self.data_parallel_size if self.kind == "vllm" else 1
 
 
 def load_settings(text: str) -> EngineSettings:

@@ -1,9 +1,12 @@
 """Running requests so that a killed stage goes on where it stopped and ends with the same rows."""
 
+import contextlib
 import resource
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+import psutil
 
 from selfalign.engines.port import Completion, Engine, Request, Usage
 from selfalign.records.files import SideFile
@@ -53,7 +56,7 @@ class Clock:
         return cls(wall=time.monotonic(), cpu=_cpu_seconds())
 
     def read(self) -> tuple[float, float]:
-        """Return the wall and CPU seconds (with ended child processes) since the start."""
+        """Return the wall and CPU seconds (with child processes) since the start."""
         return time.monotonic() - self.wall, _cpu_seconds() - self.cpu
 
 
@@ -72,5 +75,10 @@ def engine_stats(usage: Usage, clock: Clock, kind: str) -> dict:
 
 
 def _cpu_seconds() -> float:
+    """Return the CPU time of this process, of its ended children, and of its living ones, such as vLLM's."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in spent)
+    total = sum(usage.ru_utime + usage.ru_stime for usage in spent)
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])  # user, system, and those of its ended children
+    return total

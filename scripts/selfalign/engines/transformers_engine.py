@@ -13,6 +13,8 @@ from selfalign.engines.models import Model
 from selfalign.engines.port import TOO_LONG, Completion, EngineSettings, Request, Usage
 from selfalign.engines.text import StopScanner, encode
 
+BATCH_SIZE = 64
+
 
 class TransformersEngine:
     """Decodes with `selfalign.engines.decoders` on the CPU, or on a GPU when there is one."""
@@ -38,7 +40,7 @@ class TransformersEngine:
         self.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
         context = getattr(self.model.config, "max_position_embeddings", None)
         self.max_model_len = settings.max_model_len or context or 2**31
-        self.batch_size = settings.batch_size
+        self.batch_size = settings.batch_size or BATCH_SIZE
         ends = self.model.generation_config.eos_token_id
         self.ends = {self.tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
         with torch.inference_mode():
