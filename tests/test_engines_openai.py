@@ -1,10 +1,13 @@
 """The openai engine against a real HTTP server that answers with the transformers engine."""
 
+import re
 import socket
+import time
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from completion_server import KEY, CompletionServer
+from completion_server import KEY, CompletionServer, body, hang_up, say, status, wait
 from tiny_model import make_model
 
 from selfalign.engines.models import fetch_model, write_model
@@ -60,8 +63,7 @@ def test_it_gives_what_the_model_behind_the_server_writes(server, local, model, 
     engine = open_engine(model, settings(server, concurrency=3))
     groups = list(engine.complete([*requests, long], done={"r4"}))
     wanted = {group[0].id: group for group in local.complete(requests[:4])}
-    assert server.refusals == 0, "the server refused once and was asked again"
-    assert len(server.asked) == 9
+    assert len(server.asked) == 9 + 1, "the server refused once and was asked again"
     got = {group[0].id: group for group in groups}
     assert set(got) == {"r0", "r1", "r2", "r3", "long"}
     assert [(one.finish_reason, one.text) for one in got.pop("long")] == [("prompt too long", "")]
@@ -102,8 +104,136 @@ def test_what_is_wrong_is_said(changes, environment, message, server, model, mon
 
 def test_a_server_that_goes_away_is_one_clear_error(local, model, monkeypatch):
     monkeypatch.setenv("TEST_KEY", KEY)
-    monkeypatch.setattr("selfalign.engines.openai_engine.RETRIES", 0)
     with CompletionServer(local, "tiny") as server:
+        engine = open_engine(model, settings(server, patience=0.3))
+    with pytest.raises(ValueError, match=r"cannot be reached for 0.3 s .* finished rows are kept"):
+        list(engine.complete(few(1)))
+
+
+def few(count: int) -> list[Request]:
+    """Return short requests; the prompt of each is its number."""
+    return [Request(id=f"r{number}", prompt=f"{number}", max_tokens=4, seeds=(number,)) for number in range(count)]
+
+
+def ask(model: Path, plan, monkeypatch, count: int = 6, **changes) -> tuple[dict, CompletionServer]:
+    """Ask a server that follows a plan; return (text, finish reason) by request, and the server."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+    with CompletionServer(None, "tiny", plan) as server:
+        engine = open_engine(model, settings(server, **{"concurrency": 2, **changes}))
+        groups = list(engine.complete(few(count)))
+    return {one.id: (one.text, one.finish_reason) for group in groups for one in group}, server
+
+
+PASSING = [  # what the first two requests meet
+    status(429, "slow down"),
+    status(429, "slow down", Retry_After="0.1"),
+    status(429, "slow down", retry_after_ms="100"),
+    status(500, "oops"),
+    status(503, "starting"),
+    status(408, "slow"),
+    hang_up,
+    body("<html>busy</html>", Content_Type="text/html"),
+    body("{"),
+    body('{"choices": []}'),
+    wait(0.6),  # longer than the timeout
+]
+
+
+@pytest.mark.parametrize("act", PASSING)
+def test_what_passes_is_tried_again(act, model, monkeypatch):
+    plan = lambda number, _: act if number < 2 else say("fine")  # noqa: E731
+    got, server = ask(model, plan, monkeypatch, timeout=0.4, patience=20)
+    assert got == {f"r{number}": ("fine", "stop") for number in range(6)}
+    assert len(server.asked) == 8
+
+
+@pytest.mark.parametrize("headers", [{"Retry_After": "1.5"}, {"retry_after_ms": "1500"}])
+def test_nobody_asks_before_the_server_said(headers, model, monkeypatch):
+    plan = lambda number, _: status(429, "slow down", **headers) if number == 2 else say("fine")  # noqa: E731
+    got, server = ask(model, plan, monkeypatch, count=30, concurrency=3)
+    assert len(got) == 30
+    refused = server.times[2]
+    # Those that were on their way come within moments; then nobody, and then all the others.
+    later = [at - refused for at in server.times[3:] if at - refused > 0.5]
+    assert len(later) >= 25
+    assert min(later) >= 1.5
+
+
+def test_a_date_is_waited_for_too(model, monkeypatch):
+    when = formatdate(time.time() + 2, usegmt=True)  # whole seconds
+    plan = lambda number, _: status(503, "starting", Retry_After=when) if number == 0 else say("fine")  # noqa: E731
+    got, server = ask(model, plan, monkeypatch, count=1)
+    assert got == {"r0": ("fine", "stop")}
+    assert 0.5 < server.times[1] - server.times[0] < 4
+
+
+REFUSALS = [
+    (status(400, "this prompt is bad"), "refused by the server", "refuses a request: "),
+    (status(400, "filtered", error="content_filter"), "content_filter", "refuses a request: "),
+    (status(403, "flagged by moderation"), "refused by the server", "flagged by moderation"),
+    (status(422, "no"), "refused by the server", "refuses a request: "),
+    (status(400, "This model's maximum context length is 5 tokens"), "prompt too long", ""),
+    (status(500, "it crashes on this one"), "no answer from the server", "without an answer after 8 tries"),
+    (hang_up, "no answer from the server", "without an answer after 8 tries"),
+]
+
+
+@pytest.mark.parametrize(("act", "reason", "message"), REFUSALS)
+def test_one_row_that_the_server_does_not_answer_is_a_drop(act, reason, message, model, monkeypatch, capsys):
+    monkeypatch.setattr("selfalign.engines.patience.LONGEST_WAIT", 0.05)
+    plan = lambda _, asked: act if asked["prompt"] == "1" else say("fine")  # noqa: E731
+    got, _ = ask(model, plan, monkeypatch)
+    assert got.pop("r1") == ("", reason)
+    assert got == {f"r{number}": ("fine", "stop") for number in (0, 2, 3, 4, 5)}
+    assert message in capsys.readouterr().err
+
+
+HOPELESS = [  # what all requests meet, how many of them, the message
+    (status(401, "expired"), 1, "refuses the key in TEST_KEY"),
+    (status(404, "no such model"), 1, "answered with an error: .*no such model"),
+    (status(402, "no credit"), 1, "no credit"),
+    (status(429, "pay first", error="insufficient_quota"), 1, "pay first"),
+    (status(400, "seed is not supported"), 16, "refuses 16 requests one after the other"),
+    (status(500, "oops"), 2, "answered with an error for 0.3 s: .*oops"),
+    (hang_up, 2, "cannot be reached for 0.3 s"),
+    (status(429, "slow down", Retry_After="3600"), 1, "answered with an error and asks to wait 3600 s"),
+    (wait(1), 2, r"has not answered within 0.2 s, again and again for 0.3 s"),
+    (body("{"), 2, "answered with an error for 0.3 s"),
+]
+
+
+@pytest.mark.parametrize(("act", "asked", "message"), HOPELESS)
+def test_what_hits_all_rows_stops_at_once(act, asked, message, model, monkeypatch):
+    monkeypatch.setattr("selfalign.engines.patience.LONGEST_WAIT", 0.05)
+    start = time.monotonic()
+    counts = []
+    plan = lambda number, _: counts.append(number) or act  # noqa: E731
+    with pytest.raises(ValueError, match="engine openai: ") as caught:
+        ask(model, plan, monkeypatch, count=40, timeout=0.2, patience=0.3)
+    assert re.search(message, str(caught.value))
+    assert "\n" not in str(caught.value)
+    assert len(counts) >= asked
+    assert len(counts) <= 24
+    assert time.monotonic() - start < 10
+
+
+def test_rows_that_were_refused_with_all_others_are_not_stored(model, monkeypatch):
+    """When the cause is mended, they are asked again."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+    plan = lambda number, _: say("fine") if number < 3 else status(400, "seed is not supported")  # noqa: E731
+    stored = []
+    with CompletionServer(None, "tiny", plan) as server:
+        engine = open_engine(model, settings(server, concurrency=1))
+        with pytest.raises(ValueError, match="for the reason above"):
+            stored.extend(engine.complete(few(40)))
+    assert [[one.id for one in group] for group in stored] == [["r0"], ["r1"], ["r2"]]
+
+
+def test_stop_strings_that_a_server_does_not_know_and_half_characters(model, monkeypatch):
+    monkeypatch.setenv("TEST_KEY", KEY)
+    plan = lambda *_: say("one \ud83d two\0 STOP three HALT", "length")  # noqa: E731
+    with CompletionServer(None, "tiny", plan) as server:
         engine = open_engine(model, settings(server))
-    with pytest.raises(ValueError, match=r"cannot be reached .* finished rows are kept"):
-        list(engine.complete([Request(id="a", prompt="b", max_tokens=1, seeds=(1,))]))
+        asked = Request(id="a", prompt="a", max_tokens=4, seeds=(1,), stop=("HALT", "STOP"))
+        [[one]] = engine.complete([asked])
+    assert (one.text, one.finish_reason) == ("one � two\0 ", "stop")

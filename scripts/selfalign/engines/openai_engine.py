@@ -1,17 +1,31 @@
 """The engine for any server with an OpenAI-compatible /v1/completions: vllm serve, llama.cpp, Ollama, a paid service.
 
 The server sees one request for each sample, with that sample's seed; how far the seed makes its answer reproducible
-is the server's promise, not ours.
+is the server's promise, not ours. What it fails at is tried again (`selfalign.engines.patience`); a row that it refuses
+or never answers is a completion with that as its finish reason; what would hit all rows stops the stage.
 """
 
 import asyncio
+import json
 import os
+import re
+import sys
+import time
 from collections.abc import Collection, Iterable, Iterator
 
 from selfalign.engines.models import SERVED, Model
+from selfalign.engines.patience import TRIES, GaveUp, Patience, read_retry_after
 from selfalign.engines.port import TOO_LONG, Completion, EngineSettings, Request, Usage
+from selfalign.engines.text import cut_at_stop
 
-RETRIES = 8  # with the library's back-off of 0.5 s to 8 s: about half a minute of refusals
+REFUSED = "refused by the server"
+FILTERED = "content_filter"
+UNANSWERED = "no answer from the server"
+STREAK = 16  # refusals without an answer in between: not the rows are to blame
+FATAL = (401, 402, 404)  # key, account, model
+AGAIN = (408, 409, 425, 429)  # beside those of 500 and above
+LONG_HINTS = ("context length", "context size", "too long", "max_model_len")
+SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can hold them alone, a file cannot
 
 
 class OpenAIEngine:
@@ -27,15 +41,11 @@ class OpenAIEngine:
             if not key:
                 raise ValueError(f"engine openai: the environment variable {settings.api_key_env} holds no key; set it")
         self.settings = settings
-        self.options = {
-            "base_url": settings.url,
-            "api_key": key,
-            "max_retries": RETRIES,
-            "timeout": settings.timeout,
-        }
+        self.options = {"base_url": settings.url, "api_key": key, "timeout": settings.timeout}
         self.model = settings.model or model.name_or_path.removeprefix(SERVED)
         self.usage = Usage()
-        with openai.OpenAI(**{**self.options, "max_retries": 2}) as client:
+        self._said: set[str] = set()
+        with openai.OpenAI(**self.options, max_retries=2) as client:
             try:
                 served = [entry.id for entry in client.models.list()]
             except openai.NotFoundError:  # a server without a list of models
@@ -53,80 +63,157 @@ class OpenAIEngine:
         requests = [request for request in requests if request.id not in done]
         queue = ((request, k) for request in requests for k in range(request.n))
         finished: dict[str, list[Completion]] = {request.id: [] for request in requests}
+        patience = Patience(self.settings.patience)
+        held: list[tuple[Request, Completion]] = []  # refusals, until an answer shows that they were the rows' own
         with asyncio.Runner() as runner:
-            client = self.openai.AsyncOpenAI(**self.options)
+            client = self.openai.AsyncOpenAI(**self.options, max_retries=0)
             running: set[asyncio.Task] = set()
             try:
                 while True:
                     while len(running) < self.settings.concurrency and (job := next(queue, None)):
-                        running.add(runner.get_loop().create_task(self._ask(client, *job)))
-                    if not running:
+                        running.add(runner.get_loop().create_task(self._ask(client, patience, *job)))
+                    if running:
+                        ready, running = runner.run(_first(running))
+                        failures = [error for task in ready if (error := task.exception())]
+                        if failures:
+                            raise failures[0]
+                        held += [task.result() for task in ready]
+                        if all(completion.finish_reason in (REFUSED, FILTERED) for _, completion in held):
+                            if len(held) < STREAK:
+                                continue
+                            raise ValueError(
+                                f"engine openai: {self.settings.url} refuses {len(held)} requests one after the "
+                                "other, for the reason above; finished rows are kept"
+                            )
+                    elif not held:
                         break
-                    ready, running = runner.run(_first(running))
-                    for task in ready:
-                        request, completion = task.result()
+                    for request, completion in held:
                         samples = finished[request.id]
                         samples.append(completion)
                         if len(samples) == request.n:
                             yield sorted(finished.pop(request.id), key=lambda sample: sample.k)
-            except self.openai.OpenAIError as error:
-                raise self._explain(error) from error
+                    held = []
             finally:
-                for task in running:
-                    task.cancel()
-                runner.run(client.close())
+                runner.run(_end(running, client))
 
-    async def _ask(self, client, request: Request, k: int) -> tuple[Request, Completion]:
-        try:
-            answer = await client.completions.create(
-                model=self.model,
-                prompt=request.prompt,
-                max_tokens=request.max_tokens,
-                temperature=request.temperature,
-                top_p=request.top_p,
-                stop=list(request.stop) or None,
-                seed=request.seeds[k],
-            )
-        except self.openai.BadRequestError as error:
-            if not any(hint in str(error) for hint in ("context length", "context size", "too long", "max_model_len")):
-                raise
-            refused = Completion(
-                id=request.id, k=k, text="", finish_reason=TOO_LONG, prompt_tokens=0, completion_tokens=0
-            )
-            return request, refused
-        choice, used = answer.choices[0], answer.usage
-        prompt_tokens, completion_tokens = (used.prompt_tokens, used.completion_tokens) if used else (0, 0)
+    async def _ask(self, client, patience: Patience, request: Request, k: int) -> tuple[Request, Completion]:
+        """Return the sample, after as many tries as it takes.
+
+        Raises:
+            ValueError: the server fails for all.
+        """
+        tries, answers = 0, patience.answers
+        while True:
+            if (wait := patience.resume - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+                continue
+            try:
+                async with asyncio.timeout(self.settings.timeout):
+                    answer = await client.completions.create(
+                        model=self.model,
+                        prompt=request.prompt,
+                        max_tokens=request.max_tokens,
+                        temperature=request.temperature,
+                        top_p=request.top_p,
+                        stop=list(request.stop) or None,
+                        seed=request.seeds[k],
+                    )
+                completion = self._read(answer, request, k)
+                patience.answered()
+                return request, completion
+            except (self.openai.OpenAIError, TimeoutError, json.JSONDecodeError, _Malformed) as error:
+                status = getattr(error, "status_code", None)
+                code = getattr(error, "code", None)
+                if status in FATAL or code == "insufficient_quota":
+                    raise self._explain(error) from error
+                if status is not None and 400 <= status < 500 and status not in AGAIN:
+                    patience.answered()
+                    return request, self._refused(error, code, request, k)
+                tries += 1
+                limited = status == 429
+                if tries >= TRIES and patience.answers > answers and not limited:
+                    self._say(f"leaves a request without an answer after {tries} tries: {_short(error)}")
+                    return request, _without_text(request, k, UNANSWERED)
+                try:
+                    headers = error.response.headers if status is not None else {}
+                    wait = patience.failed(tries, read_retry_after(headers))
+                except GaveUp as gave_up:
+                    raise self._explain(error, f" {gave_up}") from error
+                if wait >= 10:
+                    self._say(f"fails ({_short(error)}); trying again, the first time in {wait:.0f} s")
+                await asyncio.sleep(wait)
+
+    def _read(self, answer, request: Request, k: int) -> Completion:
+        choices = getattr(answer, "choices", None)
+        if not choices or not isinstance(choices[0].text, str | None):
+            raise _Malformed("an answer without a completion")
+        choice, used = choices[0], answer.usage
+        prompt_tokens, completion_tokens = (used.prompt_tokens or 0, used.completion_tokens or 0) if used else (0, 0)
         self.usage.prompt_tokens += prompt_tokens
         self.usage.completion_tokens += completion_tokens
         if used and used.prompt_tokens_details and used.prompt_tokens_details.cached_tokens is not None:
             known = self.usage.cached_prompt_tokens or 0
             self.usage.cached_prompt_tokens = known + used.prompt_tokens_details.cached_tokens
-        completion = Completion(
+        # Not every server knows stop strings, or all of them.
+        text, stopped = cut_at_stop(SURROGATES.sub("\ufffd", choice.text or ""), request.stop)
+        return Completion(
             id=request.id,
             k=k,
-            text=choice.text,
-            finish_reason=choice.finish_reason or "no finish reason",
+            text=text,
+            finish_reason="stop" if stopped else choice.finish_reason or "no finish reason",
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
         )
-        return request, completion
 
-    def _explain(self, error: Exception) -> ValueError:
+    def _refused(self, error: Exception, code: str | None, request: Request, k: int) -> Completion:
+        if any(hint in str(error) for hint in LONG_HINTS):
+            return _without_text(request, k, TOO_LONG)
+        self._say(f"refuses a request: {_short(error)}")
+        return _without_text(request, k, FILTERED if code == FILTERED else REFUSED)
+
+    def _say(self, text: str) -> None:
+        """Print what happened, once."""
+        if text not in self._said:
+            self._said.add(text)
+            print(f"engine openai: {self.settings.url} {text}", file=sys.stderr, flush=True)
+
+    def _explain(self, error: Exception, how_long: str = "") -> ValueError:
         where = f"engine openai: {self.settings.url}"
         if isinstance(error, self.openai.AuthenticationError | self.openai.PermissionDeniedError):
             source = f"in {self.settings.api_key_env}" if self.settings.api_key_env else "(api_key_env names none)"
-            return ValueError(f"{where} refuses the key {source}: {error}")
-        if isinstance(error, self.openai.APITimeoutError):
+            return ValueError(f"{where} refuses the key {source}: {_short(error)}")
+        if isinstance(error, self.openai.APITimeoutError | TimeoutError):
             return ValueError(
-                f"{where} has not answered within {self.settings.timeout:g} s; raise the engine's timeout or lower its "
-                "concurrency; finished rows are kept"
+                f"{where} has not answered within {self.settings.timeout:g} s, again and again{how_long}; raise the "
+                "engine's timeout or lower its concurrency; finished rows are kept"
             )
         if isinstance(error, self.openai.APIConnectionError):
             return ValueError(
-                f"{where} cannot be reached ({error.__cause__ or error}); start the server or mend the engine's url, "
-                "then run again: finished rows are kept"
+                f"{where} cannot be reached{how_long} ({error.__cause__ or error}); start the server or mend the "
+                "engine's url, then run again: finished rows are kept"
             )
-        return ValueError(f"{where} answered with an error: {error}; finished rows are kept")
+        return ValueError(f"{where} answered with an error{how_long}: {_short(error)}; finished rows are kept")
+
+
+class _Malformed(Exception):
+    """An answer that is none."""
+
+
+def _without_text(request: Request, k: int, reason: str) -> Completion:
+    return Completion(id=request.id, k=k, text="", finish_reason=reason, prompt_tokens=0, completion_tokens=0)
+
+
+def _short(error: Exception) -> str:
+    """Return an error's message on one line, of moderate length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+async def _end(tasks: set[asyncio.Task], client) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await client.close()
 
 
 async def _first(tasks: set[asyncio.Task]) -> tuple[set[asyncio.Task], set[asyncio.Task]]:

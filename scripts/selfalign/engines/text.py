@@ -1,4 +1,4 @@
-"""Tokens to text and back, the same for every engine that runs in this process."""
+"""Tokens to text and back, and where a text ends, the same for every engine."""
 
 CONTEXT = 4  # prompt tokens decoded along, so that a tokenizer that drops a leading space does not
 
@@ -7,6 +7,12 @@ def encode(tokenizer, prompt: str) -> list[int]:
     """Return the prompt's tokens, with the tokenizer's begin token unless the prompt already starts with it."""
     begin = tokenizer.bos_token
     return tokenizer(prompt, add_special_tokens=not (begin and prompt.startswith(begin)))["input_ids"]
+
+
+def cut_at_stop(text: str, stop: tuple[str, ...]) -> tuple[str, bool]:
+    """Return the text before the first stop string, and whether there is one."""
+    found = [at for at in (text.find(one) for one in stop) if at >= 0]
+    return (text[: min(found)], True) if found else (text, False)
 
 
 class StopScanner:
@@ -38,9 +44,7 @@ class StopScanner:
 
     def cut(self, prompt: list[int], written: list[int]) -> tuple[str, bool]:
         """Return the text before the first stop string, and whether there is one."""
-        text = self.text(prompt, written)
-        found = [at for at in (text.find(stop) for stop in self.stop) if at >= 0]
-        return (text[: min(found)], True) if found else (text, False)
+        return cut_at_stop(self.text(prompt, written), self.stop)
 
     def _decode(self, tokens: list[int]) -> str:
         return self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
