@@ -178,6 +178,25 @@ def test_a_recipe_has_a_pilot_if_it_generates(recipe, code, said, tmp_path):
     assert "Traceback" not in result.stderr
 
 
+ENGINES = [
+    ('{"kind": "vllm", "tensor_parallel_size": 2, "data_parallel_size": 4}', {"gpu=8"}),
+    ('{"kind": "openai", "url": "http://localhost:8000/v1"}', {"gpu=0"}),
+]
+
+
+@pytest.mark.parametrize(("engine", "gpus"), ENGINES)
+def test_jobs_that_ask_a_model_take_the_gpus_of_its_engine(engine, gpus, tmp_path):
+    options = ["--directory", str(tmp_path), "--quiet", "host", "--config", f"engine={engine}"]
+    result = snakemake("-n", "-s", str(ROOT / "Snakefile"), *options)
+    assert result.returncode == 0, result.stderr
+    plan = (result.stdout + result.stderr).split("\nrule ")
+    for rule in ("generate_concepts", "generate_instructions", "generate_responses", "complete_benchmark"):
+        jobs = [job for job in plan if job.startswith(f"{rule}:")]
+        assert jobs, f"{rule} is not in the plan"
+        assert {found for job in jobs for found in re.findall(r"gpu=\d+", job)} == gpus
+    assert "gpu=1" in next(job for job in plan if job.startswith("train_model:"))
+
+
 def test_a_wrong_config_is_one_clear_error(tmp_path):
     result = snakemake("-n", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "--config", "sead=1")
     assert result.returncode == 1

@@ -11,10 +11,12 @@ from selfalign.benchmarks.kinds import KINDS
 from selfalign.benchmarks.programs import Answer
 from selfalign.benchmarks.tasks import Task, read_tasks
 from selfalign.engines.models import read_model
-from selfalign.engines.port import TOO_LONG, Completion, Request, load_settings, open_engine
+from selfalign.engines.port import Completion, Request, load_settings, open_engine
 from selfalign.engines.resumable import Clock, complete_rows, engine_stats
 from selfalign.records.commands import derive_seed
 from selfalign.records.files import SideFile, digest, file_digest, write_json, write_jsonl
+
+WRITTEN = ("stop", "length")  # finish reasons of a text, which may be empty
 
 
 def complete_benchmark(
@@ -102,8 +104,10 @@ def complete_benchmark(
         reasons = [completion.finish_reason for completion in completions]
         task = tasks[task_id]
         code, drop = KINDS[task.kind].build_code(task, texts, completes_prompt=way == "completion")
-        if TOO_LONG in reasons:
-            code, drop = "", TOO_LONG
+        # Nothing was written where the prompt is too long, or a server did not answer.
+        lacking = [one.finish_reason for one in completions if not one.text and one.finish_reason not in WRITTEN]
+        if lacking:
+            code, drop = "", lacking[0]
         found.append(
             Answer(
                 id=answer_id(task_id, k), task=task_id, k=k, texts=texts, finish_reasons=reasons, code=code, drop=drop

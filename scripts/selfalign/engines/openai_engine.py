@@ -21,6 +21,7 @@ from selfalign.engines.text import cut_at_stop
 REFUSED = "refused by the server"
 FILTERED = "content_filter"
 UNANSWERED = "no answer from the server"
+LONGEST = 200_000  # characters of a text, far beyond any max_tokens: some servers know no limit
 STREAK = 16  # refusals without an answer in between: not the rows are to blame
 FATAL = (401, 402, 404)  # key, account, model
 AGAIN = (408, 409, 425, 429)  # beside those of 500 and above
@@ -156,11 +157,14 @@ class OpenAIEngine:
             self.usage.cached_prompt_tokens = known + used.prompt_tokens_details.cached_tokens
         # Not every server knows stop strings, or all of them.
         text, stopped = cut_at_stop(SURROGATES.sub("\ufffd", choice.text or ""), request.stop)
+        finish_reason = "stop" if stopped else choice.finish_reason or "no finish reason"
+        if len(text) > LONGEST:
+            text, finish_reason = text[:LONGEST], "length"
         return Completion(
             id=request.id,
             k=k,
             text=text,
-            finish_reason="stop" if stopped else choice.finish_reason or "no finish reason",
+            finish_reason=finish_reason,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
         )
