@@ -1,16 +1,27 @@
 """The vLLM engine (its CPU build) with the demo model, against the transformers engine: run by `make test-vllm`."""
 
+import json
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
+from generation_runs import command, kill_after, options, run_shards, same
 
 from selfalign.engines.models import fetch_model
 from selfalign.engines.port import Completion, EngineSettings, Request, open_engine
+from selfalign.engines.vllm_process import QUIET
+from selfalign.generation import stages
+from selfalign.generation.responses import generate_responses
 from selfalign.prompts.documents import load_prompts, render_document, response_example, shot_example, stop_strings
-from selfalign.records.files import read_json, read_jsonl, write_jsonl
-from selfalign.records.rows import Instruction, Response
+from selfalign.records.files import read_json, read_jsonl
+from selfalign.records.rows import Response
 
 pytestmark = pytest.mark.vllm
 
@@ -99,48 +110,134 @@ def test_seeds_decide_and_the_shared_prefix_is_read_once(vllm):
     assert vllm.usage.cached_prompt_tokens - before[1] > 0.5 * prompts
 
 
-def test_the_command_runs_with_it(model, tmp_path):
-    rows = [
-        Instruction(
-            id=f"{number:016x}-c0-i0",
-            parent=f"{number:016x}-c0",
-            shots=[],
-            seed=1,
-            finish_reason="stop",
-            category="function",
-            difficulty="easy",
-            concepts=["list comprehension"],
-            instruction=shot.instruction,
-            drop=None,
-        )
-        for number, shot in enumerate(load_prompts(PROMPTS).shots)
-    ]
-    write_jsonl(tmp_path / "instructions.jsonl", (row.dump() for row in rows))
-    options = {
-        "instructions": tmp_path / "instructions.jsonl",
-        "model": model,
-        "engine": '{"kind": "vllm", "batch_size": 32}',
-        "prompts": PROMPTS,
-        "shots": 2,
-        "shot-sets": 2,
-        "temperature": 0.7,
-        "max-tokens": 200,
-        "samples": 2,
-        "run-seed": 3407,
-        "label": "responses test/00000",
-        "output": tmp_path / "out/rows.jsonl",
-        "stats": tmp_path / "out/rows.json",
-    }
-    line = [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    result = subprocess.run(
-        [sys.executable, ROOT / "scripts/generate_responses.py", *line], capture_output=True, text=True, check=False
-    )
+def test_rows_in_shards(vllm, model, tmp_path, monkeypatch):
+    rows = run_shards(vllm, 14, tmp_path, model, monkeypatch)
+    for shards in (2, 7):
+        rate = same(rows[1], rows[shards])
+        print(f"rows alike in 1 and {shards} shards: {rate:.1%} of {len(rows[1])}")
+        assert rate >= 0.9
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Return which of the processes are still there."""
+    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+def test_two_engines_in_one_job_killed_and_run_again(vllm, model, tmp_path, monkeypatch):
+    """The scheduler of vLLM has its own process here, as on GPUs."""
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
+    settings = {"kind": "vllm", "data_parallel_size": 2, "batch_size": 4, "max_model_len": 1024, "kv_cache_gb": 1}
+    line = command(model, json.dumps(settings), tmp_path, 40, 120)
+    seen: list[int] = []
+    find = lambda pid: seen.extend(child.pid for child in psutil.Process(pid).children(recursive=True))  # noqa: E731
+    stored = kill_after(line, 10, tmp_path / ".rows.jsonl.partial", find)
+    assert 10 <= stored < 80
+    assert len(seen) >= 4, "two engines with a scheduler each"
+    deadline = time.monotonic() + 60
+    while alive(seen):
+        assert time.monotonic() < deadline, f"left behind after a kill: {alive(seen)}"
+        time.sleep(0.2)
+    result = subprocess.run(line, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["rows.json", "rows.jsonl"]
-    found = [Response.load(row) for row in read_jsonl(tmp_path / "out/rows.jsonl")]
-    assert [row.id for row in found] == [f"{row.id}-r{k}" for row in rows for k in range(2)]
-    assert sum(row.drop is None for row in found) >= len(found) / 2
-    stats = read_json(tmp_path / "out/rows.json")
-    assert (stats["engine"], stats["rows"]) == ("vllm", len(found))
-    assert 0 < stats["cached_prompt_tokens"] < stats["prompt_tokens"]
-    print(f"tokens per second: {stats['tokens_per_s']}; screen: {result.stderr!r}")
+    assert f"resuming after {stored} rows" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["instructions.jsonl", "rows.json", "rows.jsonl"]
+    rows = {row["id"]: row for row in read_jsonl(tmp_path / "rows.jsonl")}
+    assert len(rows) == 80
+    assert sum(Response.load(row).drop is None for row in rows.values()) >= 40
+    stats = read_json(tmp_path / "rows.json")
+    assert (stats["engine"], stats["rows"]) == ("vllm", 80)
+    assert 0.5 * stats["prompt_tokens"] < stats["cached_prompt_tokens"] < stats["prompt_tokens"]
+    assert stats["cpu_s"] > 2, "the time of vLLM's own processes counts"
+    (tmp_path / "alone").mkdir()
+    monkeypatch.setattr("selfalign.generation.stages.open_engine", lambda *_: vllm)
+    generate_responses(
+        tmp_path / "instructions.jsonl",
+        stages.Settings(top_p=1.0, **options(model, "{}", tmp_path / "alone", 120)),
+    )
+    rate = same({row["id"]: row for row in read_jsonl(tmp_path / "alone/rows.jsonl")}, rows)
+    print(f"rows alike of one engine, and of two that were killed: {rate:.1%} of 80; {stats}")
+    assert rate >= 0.9
+
+
+@pytest.fixture(scope="module")
+def served(model, tmp_path_factory):
+    """Return the URL of vLLM's own server with the demo model."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    log = tmp_path_factory.mktemp("served") / "vllm.log"
+    options = ["--dtype", "float32", "--max-model-len", "1024", "--max-num-seqs", "32", "--enforce-eager"]
+    # Without a seed's trouble on the CPU, and without the sampling settings that a checkpoint may bring.
+    options += ["--no-enable-chunked-prefill", "--generation-config", "vllm", "--served-model-name", "demo"]
+    environment = QUIET | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+    with open(log, "wb") as file:
+        line = [Path(sys.executable).with_name("vllm"), "serve", ROOT / "resources/demo-base", "--port", port]
+        process = subprocess.Popen(
+            [*map(str, line), *options], stdout=file, stderr=file, env=os.environ | environment, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 180
+        while True:
+            assert process.poll() is None, f"vllm serve ended: {log.read_text()}"
+            assert time.monotonic() < deadline, f"vllm serve does not start: {log.read_text()}"
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_server_of_vllm_gives_the_same(served, vllm, tmp_path):
+    fetch_model("served:demo", tmp_path / "model.json", ROOT)
+    engine = open_engine(tmp_path / "model.json", EngineSettings(kind="openai", url=served, concurrency=16))
+    asked = requests(0.7, n=2)
+    long = Request(id="long", prompt="x = 1\n" * 1000, max_tokens=500, seeds=(1,))
+    got, wanted = run(engine, [*asked, long]), run(vllm, [*asked, long])
+    assert got.pop(("long", 0)).finish_reason == wanted.pop(("long", 0)).finish_reason == "prompt too long"
+    alike = sum(got[key] == wanted[key] for key in wanted)
+    print(f"completions of a server like those in process: {alike} of {len(wanted)}")
+    assert alike >= 0.9 * len(wanted)
+
+
+def test_a_client_of_vllm_killed_and_run_again(served, tmp_path):
+    fetch_model("served:demo", tmp_path / "served.json", ROOT)
+    settings = json.dumps({"kind": "openai", "url": served, "concurrency": 4})
+    (tmp_path / "whole").mkdir()
+    line = command(tmp_path / "served.json", settings, tmp_path, 20)
+    whole = command(tmp_path / "served.json", settings, tmp_path / "whole", 20)
+    stored = kill_after(line, 8, tmp_path / ".rows.jsonl.partial")
+    assert 8 <= stored < 40
+    for one in (line, whole):
+        result = subprocess.run(one, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+    rows, others = ({row["id"]: row for row in read_jsonl(tmp_path / f"{at}rows.jsonl")} for at in ("", "whole/"))
+    rate = same(rows, others)
+    print(f"rows alike of a server, killed and unbroken: {rate:.1%} of {len(rows)}")
+    assert rate >= 0.9
+
+
+WRONG = [
+    ({"vllm": {"enforce_eagre": True}}, "enforce_eagre is no engine argument .* did you mean enforce_eager?"),
+    ({"vllm": {"quantization": "fp7"}}, "vLLM cannot load this model"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_wrong_arguments_are_one_clear_error(changes, message, model):
+    with pytest.raises(ValueError, match=message):
+        open_engine(model, EngineSettings(kind="vllm", **changes))
+
+
+def test_a_process_that_dies_is_one_clear_error(vllm):
+    """The last test: it takes the engine of the others with it."""
+    groups = vllm.complete(requests(0.7, n=8))
+    next(groups)
+    [process] = psutil.Process().children()[-1:]
+    assert "multiprocessing" in " ".join(process.cmdline())
+    process.kill()
+    with pytest.raises(ValueError, match=r"was ended by signal 9 \(out of memory\?\); .* Finished rows are kept"):
+        list(groups)
