@@ -127,11 +127,11 @@ def test_two_engines_in_one_job_killed_and_run_again(vllm, model, tmp_path, monk
     """The scheduler of vLLM has its own process here, as on GPUs."""
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
     settings = {"kind": "vllm", "data_parallel_size": 2, "batch_size": 4, "max_model_len": 1024, "kv_cache_gb": 1}
-    line = command(model, json.dumps(settings), tmp_path, 40, 120)
+    line = command(model, json.dumps(settings), tmp_path, 30, 100)
     seen: list[int] = []
     find = lambda pid: seen.extend(child.pid for child in psutil.Process(pid).children(recursive=True))  # noqa: E731
     stored = kill_after(line, 10, tmp_path / ".rows.jsonl.partial", find)
-    assert 10 <= stored < 80
+    assert 10 <= stored < 60
     assert len(seen) >= 4, "two engines with a scheduler each"
     deadline = time.monotonic() + 60
     while alive(seen):
@@ -142,20 +142,20 @@ def test_two_engines_in_one_job_killed_and_run_again(vllm, model, tmp_path, monk
     assert f"resuming after {stored} rows" in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["instructions.jsonl", "rows.json", "rows.jsonl"]
     rows = {row["id"]: row for row in read_jsonl(tmp_path / "rows.jsonl")}
-    assert len(rows) == 80
-    assert sum(Response.load(row).drop is None for row in rows.values()) >= 40
+    assert len(rows) == 60
+    assert {Response.load(row).finish_reason for row in rows.values()} == {"stop", "length"}
     stats = read_json(tmp_path / "rows.json")
-    assert (stats["engine"], stats["rows"]) == ("vllm", 80)
+    assert (stats["engine"], stats["rows"]) == ("vllm", 60)
     assert 0.5 * stats["prompt_tokens"] < stats["cached_prompt_tokens"] < stats["prompt_tokens"]
     assert stats["cpu_s"] > 2, "the time of vLLM's own processes counts"
     (tmp_path / "alone").mkdir()
     monkeypatch.setattr("selfalign.generation.stages.open_engine", lambda *_: vllm)
     generate_responses(
         tmp_path / "instructions.jsonl",
-        stages.Settings(top_p=1.0, **options(model, "{}", tmp_path / "alone", 120)),
+        stages.Settings(top_p=1.0, **options(model, "{}", tmp_path / "alone", 100)),
     )
     rate = same({row["id"]: row for row in read_jsonl(tmp_path / "alone/rows.jsonl")}, rows)
-    print(f"rows alike of one engine, and of two that were killed: {rate:.1%} of 80; {stats}")
+    print(f"rows alike of one engine, and of two that were killed: {rate:.1%} of 60; {stats}")
     assert rate >= 0.9
 
 
@@ -171,7 +171,9 @@ def served(model, tmp_path_factory):
     options += ["--no-enable-chunked-prefill", "--generation-config", "vllm", "--served-model-name", "demo"]
     environment = QUIET | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
     with open(log, "wb") as file:
-        line = [Path(sys.executable).with_name("vllm"), "serve", ROOT / "resources/demo-base", "--port", port]
+        # What `vllm serve` runs; that command itself does not find the version of the CPU build.
+        line = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", ROOT / "resources/demo-base"]
+        line += ["--host", "127.0.0.1", "--port", port]
         process = subprocess.Popen(
             [*map(str, line), *options], stdout=file, stderr=file, env=os.environ | environment, start_new_session=True
         )
@@ -187,8 +189,9 @@ def served(model, tmp_path_factory):
                 time.sleep(0.5)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def test_a_server_of_vllm_gives_the_same(served, vllm, tmp_path):

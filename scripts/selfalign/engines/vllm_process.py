@@ -78,27 +78,33 @@ def serve(connection: Connection, folder: str, settings: EngineSettings, gpus: l
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     try:
-        try:
-            running = Running(folder, settings)
-        except ValueError as error:
-            connection.send(Failure(text=str(error)))
-            return
-        children = [child.pid for child in psutil.Process().children(recursive=True)]
-        connection.send(Ready(sequences=running.sequences, children=children))
-        inbox: queue.SimpleQueue[list[Request] | None] = queue.SimpleQueue()
-        # Always read: both ends would wait for each other if both wrote more than the pipe holds.
-        threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
-        while True:
-            while running.idle() or not inbox.empty():
-                requests = inbox.get()
-                if requests is None:
-                    return
-                for request in requests:
-                    running.add(request)
-            if progress := running.step():
-                connection.send(progress)
+        running = Running(folder, settings)
+    except ValueError as error:
+        connection.send(Failure(text=str(error)))
+        return
+    try:
+        _answer(connection, running)
     except (BrokenPipeError, ConnectionResetError):
-        return  # nobody is there to answer to
+        pass  # nobody is there to answer to
+    finally:
+        running.engine.engine_core.shutdown()  # or multiprocessing would wait for vLLM's own processes
+
+
+def _answer(connection: Connection, running: "Running") -> None:
+    children = [child.pid for child in psutil.Process().children(recursive=True)]
+    connection.send(Ready(sequences=running.sequences, children=children))
+    inbox: queue.SimpleQueue[list[Request] | None] = queue.SimpleQueue()
+    # Always read: both ends would wait for each other if both wrote more than the pipe holds.
+    threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
+    while True:
+        while running.idle() or not inbox.empty():
+            requests = inbox.get()
+            if requests is None:
+                return
+            for request in requests:
+                running.add(request)
+        if progress := running.step():
+            connection.send(progress)
 
 
 def _read(connection: Connection, inbox: "queue.SimpleQueue[list[Request] | None]") -> None:
