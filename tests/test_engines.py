@@ -193,6 +193,8 @@ WRONG_SETTINGS = [
     ('{"batch_size": 1.5}', "batch_size is 1.5, which is not a whole number"),
     ('{"max_model_len": 0}', "max_model_len is 0; it must be a whole number of at least 1"),
     ('{"kind": "openai"}', "needs url"),
+    ('{"patience": 0}', "patience is 0; it must be above 0"),
+    ('{"data_parallel_size": 0}', "data_parallel_size is 0; it must be a whole number of at least 1"),
     ('{"gpu_memory_utilization": 1.2}', "above 0 and at most 1"),
 ]
 

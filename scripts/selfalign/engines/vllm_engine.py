@@ -18,6 +18,8 @@ import weakref
 from collections.abc import Collection, Iterable, Iterator
 from multiprocessing.connection import wait
 
+import psutil
+
 from selfalign.engines.feeding import PrefixQueue
 from selfalign.engines.models import Model
 from selfalign.engines.port import Completion, EngineSettings, Request, Usage
@@ -131,6 +133,8 @@ class _Process:
     def stop(self) -> None:
         self.process.join(CLOSING)
         if self.process.is_alive():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self.children = [child.pid for child in psutil.Process(self.process.pid).children(recursive=True)]
             self.process.kill()
             self.process.join()
         if self.process.exitcode:

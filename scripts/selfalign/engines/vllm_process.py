@@ -130,7 +130,8 @@ class Running:
             # As the class LLM: with the batch sizes that vLLM has for work without anybody waiting.
             self.engine = LLMEngine.from_engine_args(EngineArgs(**arguments), usage_context=UsageContext.LLM_CLASS)
         except (ValueError, TypeError, OSError, RuntimeError, AssertionError) as error:
-            raise ValueError(f"{folder}: vLLM cannot load this model: {error or type(error).__name__}") from error
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{folder}: vLLM cannot load this model: {reason}") from error
         self.sequences = self.engine.vllm_config.scheduler_config.max_num_seqs
         self.tokenizer = self.engine.get_tokenizer()
         self.max_model_len = self.engine.model_config.max_model_len
@@ -202,6 +203,8 @@ def engine_arguments(folder: str, settings: EngineSettings) -> dict:
     import torch
 
     on_cpu = not torch.cuda.is_available()
+    if on_cpu and settings.batch_invariant:
+        raise ValueError("engine vllm: batch_invariant is for GPUs; leave it out on the CPU")
     if on_cpu:
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(settings.kv_cache_gb)
         os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
