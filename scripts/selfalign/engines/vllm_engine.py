@@ -60,6 +60,7 @@ class VllmEngine:
 
     def complete(self, requests: Iterable[Request], done: Collection[str] = ()) -> Iterator[list[Completion]]:
         """Yield the samples of each request as soon as all are finished (see `Engine.complete`)."""
+        assert self._processes, "an earlier call ended in the middle, and the processes with it"
         queue = PrefixQueue((request for request in requests if request.id not in done), len(self._processes))
         try:
             while True:

@@ -200,9 +200,9 @@ def engine_arguments(folder: str, settings: EngineSettings) -> dict:
     os.environ["VLLM_BATCH_INVARIANT"] = str(int(settings.batch_invariant))
     os.environ["OMP_NUM_THREADS"] = str(settings.threads)  # read when torch is imported
     warnings.filterwarnings("ignore", category=FutureWarning, module="vllm")
-    import torch
+    from vllm.platforms import current_platform  # not torch, which would begin with CUDA: vLLM forks before it does
 
-    on_cpu = not torch.cuda.is_available()
+    on_cpu = current_platform.is_cpu()
     if on_cpu and settings.batch_invariant:
         raise ValueError("engine vllm: batch_invariant is for GPUs; leave it out on the CPU")
     if on_cpu:
