@@ -124,7 +124,7 @@ def alive(pids: list[int]) -> list[int]:
 
 
 def test_two_engines_in_one_job_killed_and_run_again(vllm, model, tmp_path, monkeypatch):
-    """The scheduler of vLLM has its own process here, as on GPUs."""
+    """In the run that is killed the scheduler of vLLM has its own process, as on GPUs."""
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
     settings = {"kind": "vllm", "data_parallel_size": 2, "batch_size": 4, "max_model_len": 1024, "kv_cache_gb": 1}
     line = command(model, json.dumps(settings), tmp_path, 30, 100)
@@ -137,6 +137,7 @@ def test_two_engines_in_one_job_killed_and_run_again(vllm, model, tmp_path, monk
     while alive(seen):
         assert time.monotonic() < deadline, f"left behind after a kill: {alive(seen)}"
         time.sleep(0.2)
+    monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING")
     result = subprocess.run(line, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert f"resuming after {stored} rows" in result.stderr
@@ -241,8 +242,6 @@ def test_a_process_that_dies_is_one_clear_error(vllm):
     groups = vllm.complete(requests(0.7, n=20))
     next(groups)
     assert 0 < sum(process.samples for process in vllm._processes) < 3 * 32 + 20, "of 160, not all are there at once"
-    [process] = psutil.Process().children()[-1:]
-    assert "multiprocessing" in " ".join(process.cmdline())
-    process.kill()
+    vllm._processes[0].process.kill()
     with pytest.raises(ValueError, match=r"was ended by signal 9 \(out of memory\?\); .* Finished rows are kept"):
         list(groups)
