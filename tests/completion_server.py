@@ -83,8 +83,8 @@ class CompletionServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, engine, name: str, plan: Plan = refuse_first):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, engine, name: str, plan: Plan = refuse_first, port: int = 0):
+        super().__init__(("127.0.0.1", port), _Handler)
         self.engine, self.name, self.plan = engine, name, plan
         self.lock, self.at_engine = threading.Lock(), threading.Lock()
         self.asked: list[dict] = []

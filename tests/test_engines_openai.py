@@ -2,6 +2,7 @@
 
 import re
 import socket
+import threading
 import time
 from email.utils import formatdate
 from pathlib import Path
@@ -193,7 +194,7 @@ HOPELESS = [  # what all requests meet, how many of them, the message
     (status(404, "no such model"), 1, "answered with an error: .*no such model"),
     (status(402, "no credit"), 1, "no credit"),
     (status(429, "pay first", error="insufficient_quota"), 1, "pay first"),
-    (status(400, "seed is not supported"), 16, "refuses 16 requests one after the other"),
+    (status(400, "seed is not supported"), 16, "completes none of 16 requests one after the other"),
     (status(500, "oops"), 2, "answered with an error for 0.3 s: .*oops"),
     (hang_up, 2, "cannot be reached for 0.3 s"),
     (status(429, "slow down", Retry_After="3600"), 1, "answered with an error and asks to wait 3600 s"),
@@ -217,16 +218,43 @@ def test_what_hits_all_rows_stops_at_once(act, asked, message, model, monkeypatc
     assert time.monotonic() - start < 10
 
 
-def test_rows_that_were_refused_with_all_others_are_not_stored(model, monkeypatch):
+@pytest.mark.parametrize("act", [status(400, "seed is not supported"), status(500, "its model crashed")])
+def test_rows_that_were_left_out_with_all_others_are_not_stored(act, model, monkeypatch):
     """When the cause is mended, they are asked again."""
     monkeypatch.setenv("TEST_KEY", KEY)
-    plan = lambda number, _: say("fine") if number < 3 else status(400, "seed is not supported")  # noqa: E731
+    monkeypatch.setattr("selfalign.engines.patience.LONGEST_WAIT", 0.02)
+    plan = lambda number, _: say("fine") if number < 3 else act  # noqa: E731
     stored = []
     with CompletionServer(None, "tiny", plan) as server:
         engine = open_engine(model, settings(server, concurrency=1))
         with pytest.raises(ValueError, match="for the reason above"):
             stored.extend(engine.complete(few(40)))
     assert [[one.id for one in group] for group in stored] == [["r0"], ["r1"], ["r2"]]
+
+
+def test_a_server_that_is_down_for_a_while_costs_no_row(model, monkeypatch):
+    """Also where many tries fall into that while."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setattr("selfalign.engines.patience.LONGEST_WAIT", 0.02)
+    monkeypatch.setattr("selfalign.engines.patience.FIRST_WAIT", 0.02)
+    with CompletionServer(None, "tiny", lambda *_: say("fine")) as server:
+        engine = open_engine(model, settings(server, concurrency=2))
+        groups = engine.complete(few(12))
+        got = [next(groups)]
+    restarted = []
+
+    def restart() -> None:
+        restarted.append(CompletionServer(None, "tiny", lambda *_: say("fine"), port=server.server_port).__enter__())
+
+    later = threading.Timer(1.5, restart)
+    later.start()
+    try:
+        got += groups
+    finally:
+        later.join()
+        restarted[0].__exit__()
+    assert sorted(one.id for group in got for one in group) == sorted(f"r{number}" for number in range(12))
+    assert {(one.text, one.finish_reason) for group in got for one in group} == {("fine", "stop")}
 
 
 def test_stop_strings_that_a_server_does_not_know_and_half_characters(model, monkeypatch):

@@ -21,8 +21,9 @@ from selfalign.engines.text import cut_at_stop
 REFUSED = "refused by the server"
 FILTERED = "content_filter"
 UNANSWERED = "no answer from the server"
+LEFT_OUT = (REFUSED, FILTERED, UNANSWERED)
 LONGEST = 200_000  # characters of a text, far beyond any max_tokens: some servers know no limit
-STREAK = 16  # refusals without an answer in between: not the rows are to blame
+STREAK = 16  # of those without a completion in between: not the rows are to blame
 FATAL = (401, 402, 404)  # key, account, model
 AGAIN = (408, 409, 425, 429)  # beside those of 500 and above
 LONG_HINTS = ("context length", "context size", "too long", "max_model_len")
@@ -65,7 +66,7 @@ class OpenAIEngine:
         queue = ((request, k) for request in requests for k in range(request.n))
         finished: dict[str, list[Completion]] = {request.id: [] for request in requests}
         patience = Patience(self.settings.patience)
-        held: list[tuple[Request, Completion]] = []  # refusals, until an answer shows that they were the rows' own
+        held: list[tuple[Request, Completion]] = []  # left out, until a completion shows that it was the rows' fault
         with asyncio.Runner() as runner:
             client = self.openai.AsyncOpenAI(**self.options, max_retries=0)
             running: set[asyncio.Task] = set()
@@ -79,12 +80,12 @@ class OpenAIEngine:
                         if failures:
                             raise failures[0]
                         held += [task.result() for task in ready]
-                        if all(completion.finish_reason in (REFUSED, FILTERED) for _, completion in held):
+                        if all(completion.finish_reason in LEFT_OUT for _, completion in held):
                             if len(held) < STREAK:
                                 continue
                             raise ValueError(
-                                f"engine openai: {self.settings.url} refuses {len(held)} requests one after the "
-                                "other, for the reason above; finished rows are kept"
+                                f"engine openai: {self.settings.url} completes none of {len(held)} requests one after "
+                                "the other, for the reason above; finished rows are kept"
                             )
                     elif not held:
                         break
@@ -103,7 +104,7 @@ class OpenAIEngine:
         Raises:
             ValueError: the server fails for all.
         """
-        tries, answers = 0, patience.answers
+        tries = 0
         while True:
             if (wait := patience.resume - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
@@ -131,8 +132,7 @@ class OpenAIEngine:
                     patience.answered()
                     return request, self._refused(error, code, request, k)
                 tries += 1
-                limited = status == 429
-                if tries >= TRIES and patience.answers > answers and not limited:
+                if tries >= TRIES and status != 429 and await self._is_up(client):
                     self._say(f"leaves a request without an answer after {tries} tries: {_short(error)}")
                     return request, _without_text(request, k, UNANSWERED)
                 try:
@@ -143,6 +143,16 @@ class OpenAIEngine:
                 if wait >= 10:
                     self._say(f"fails ({_short(error)}); trying again, the first time in {wait:.0f} s")
                 await asyncio.sleep(wait)
+
+    async def _is_up(self, client) -> bool:
+        """Tell whether the server answers at all."""
+        try:
+            await client.models.list()
+        except self.openai.APIStatusError as error:
+            return error.status_code < 500
+        except self.openai.APIConnectionError:
+            return False
+        return True
 
     def _read(self, answer, request: Request, k: int) -> Completion:
         choices = getattr(answer, "choices", None)

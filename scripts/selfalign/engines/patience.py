@@ -6,7 +6,7 @@ import time
 from email.utils import parsedate_to_datetime
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds before the next try where the server does not say how many
-TRIES = 8  # of one request while others are answered; about two minutes
+TRIES = 8  # of one request at a server that is up; about a minute
 
 
 class GaveUp(Exception):
@@ -20,19 +20,16 @@ class Patience:
         limit: Seconds without any answer after which to give up.
 
     Attributes:
-        answers: Answers so far; refusals of single requests count.
         resume: Moment (monotonic) before which nobody asks.
     """
 
     def __init__(self, limit: float):
         self.limit = limit
-        self.answers = 0
         self.resume = 0.0
         self._failing_since: float | None = None
 
     def answered(self) -> None:
-        """Note that the server works."""
-        self.answers += 1
+        """Note that the server works; the refusal of a request is an answer, too."""
         self._failing_since = None
 
     def failed(self, tries: int, retry_after: float | None) -> float:
