@@ -24,8 +24,9 @@ from selfalign.prompts.documents import chat_document
 from selfalign.records.files import file_digest, read_json, read_jsonl, write_jsonl
 from selfalign.records.rows import Pair
 from selfalign.records.settings import load_settings
+from selfalign.training.checkpoints import load_base, load_tokenizer, write_errors
+from selfalign.training.command import train_model
 from selfalign.training.examples import IGNORED, batch_order, encode_pairs, micro_batches
-from selfalign.training.loop import load_base, train_model, write_errors
 from selfalign.training.settings import TrainSettings
 
 FILES = {
@@ -207,7 +208,7 @@ def test_every_epoch_has_every_pair_once_in_its_own_order(count, batch_size, epo
 
 def test_micro_batches_hold_neighbouring_lengths():
     examples, _ = encode_pairs(map(make_pair, range(10)), make_tokenizer(), system=SYSTEM_PROMPT, max_tokens=256)
-    parts = micro_batches(examples, 4)
+    parts = micro_batches(examples, size=4)
     lengths = [len(example.tokens) for part in parts for example in part]
     assert [len(part) for part in parts] == [4, 4, 2]
     assert lengths == sorted(len(example.tokens) for example in examples)
@@ -238,7 +239,7 @@ def test_log_holds_the_schedule_and_the_mean_loss_of_response_tokens(base, pairs
     # 8 steps, of which round(0.05 x 8) = 0 warm up; linear to 0
     assert [row["learning_rate"] for row in log] == pytest.approx([1e-2 * (8 - step) / 8 for step in range(8)])
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
-    tokenizer, model = load_base(read_model(base), QUICK)
+    tokenizer, model = load_tokenizer(read_model(base)), load_base(read_model(base), QUICK)
     rows = [Pair.load(row) for row in read_jsonl(pairs)]
     examples, _ = encode_pairs(rows, tokenizer, system=SYSTEM_PROMPT, max_tokens=256)
     _, first = batch_order(20, batch_size=6, epochs=2, run_seed=7)[0]
@@ -298,13 +299,13 @@ def test_micro_batches_change_nothing_but_rounding(base, pairs, trained, tmp_pat
 def test_dropout_reaches_the_layers(tmp_path, dropout, expected):
     make_model(tmp_path, kind="gpt2")
     write_model(tmp_path / "model.json", tmp_path)
-    _, model = load_base(read_model(tmp_path / "model.json"), replace(QUICK, dropout=dropout))
+    model = load_base(read_model(tmp_path / "model.json"), replace(QUICK, dropout=dropout))
     assert {part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)} == expected
 
 
 @pytest.mark.parametrize(
     ("change", "moment"),
-    [({}, ".state/3.pt"), ({"dtype": "bfloat16", "dropout": 0.1}, ".state/6.pt"), ({}, "../.out.tmp")],
+    [({}, ".state/3/0.pt"), ({"dtype": "bfloat16", "dropout": 0.1}, ".state/6/0.pt"), ({}, "../.out.tmp")],
     ids=str,
 )
 def test_killed_training_goes_on_to_the_same_weights(base, pairs, tmp_path, capfd, change, moment):
@@ -349,7 +350,7 @@ def test_two_processes_train_as_one_does(base, pairs, trained, tmp_path):
     ("settings", "message"),
     [
         ({"learning_rat": 1}, "unknown setting 'learning_rat'; did you mean learning_rate?"),
-        ({"frobnicate": 1}, "unknown setting 'frobnicate'; the settings are optimizer, "),
+        ({"frobnicate": 1}, "unknown setting 'frobnicate'; the settings are objective, "),
         ({"epochs": "3"}, "epochs is '3', which is not a whole number"),
         ({"epochs": True}, "epochs is True, which is not a whole number"),
         ({"epochs": 0}, "epochs is 0"),

@@ -12,6 +12,20 @@ def derive_seed(run_seed: int, *parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
+def explain(error: Exception) -> str | None:
+    """Return what an error tells the user to mend; None for a bug, which keeps its traceback."""
+    if isinstance(error, ValueError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename} does not exist; check the path, or run the step that makes it"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return (
+            f"cannot write {error.filename or 'the output'}: {error.strerror}. "
+            "Free some space or fix the permissions, then run the same command again: finished rows are kept."
+        )
+    return None
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's main function; print bad input as `error: ...` and exit 1.
 
@@ -19,19 +33,9 @@ def run_command(main: Callable[[], int | None]) -> None:
     """
     try:
         code = main()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 1
-    except FileNotFoundError as error:
-        print(f"error: {error.filename} does not exist; check the path, or run the step that makes it", file=sys.stderr)
-        code = 1
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    except (ValueError, OSError) as error:
+        if (text := explain(error)) is None:
             raise
-        print(
-            f"error: cannot write {error.filename or 'the output'}: {error.strerror}. "
-            "Free some space or fix the permissions, then run the same command again: finished rows are kept.",
-            file=sys.stderr,
-        )
+        print(f"error: {text}", file=sys.stderr)
         code = 1
     sys.exit(code or 0)

@@ -12,7 +12,14 @@ def model_card(name: str, base: Model, pairs: list[Pair], origin: dict, log: lis
     licences = Counter(pair.licence for pair in pairs)
     verdicts = Counter(pair.verdict for pair in pairs)
     settings = "\n".join(f"| {key} | {value} |" for key, value in origin["settings"].items())
-    cut = origin["pairs"]
+    dpo = "preferences" in origin
+    rows = origin["preferences" if dpo else "pairs"]
+    learnt = (
+        f"on {rows['rows']:,} preferences, each of a response that passed its tests over one that did not (DPO)"
+        if dpo
+        else f"on {len(pairs):,} pairs of instruction and response, with the loss on the response only"
+    )
+    used = "Preferences" if dpo else "Pairs"
     return f"""\
 ---
 library_name: transformers
@@ -21,11 +28,11 @@ tags: [code, self-alignment]
 ---
 # {name}
 
-{base_name} fine-tuned on {len(pairs):,} pairs of instruction and response, with the loss on the response only.
+{base_name} fine-tuned {learnt}.
 
 - Base model: {base_name} (digest {base.digest[:16]})
-- Pairs: digest {cut["digest"][:16]}, verdicts {_counts(verdicts)}
-- Cut at the longest length: {cut["truncated"]} pairs; left out, with nothing of the response left: {cut["dropped"]}
+- {used}: digest {rows["digest"][:16]}{"" if dpo else f", verdicts {_counts(verdicts)}"}
+- Cut at the longest length: {rows["truncated"]}; left out, with nothing of the response left: {rows["dropped"]}
 - Steps: {len(log)}, loss of the first {log[0]["loss"]:.3f}, of the last {log[-1]["loss"]:.3f}
 - Seed of the run: {origin["run_seed"]}
 
@@ -42,8 +49,8 @@ Ask with the tokenizer's chat template. It renders one user message as the syste
 
 ## Licence
 
-The weights carry the licence of the base model. The pairs were written by a model from seed functions under these
-licences: {_counts(licences)}. The model's output is unreviewed code: run it in a sandbox.
+The weights carry the licence of the base model. The {used.lower()} were written by a model from seed functions under
+these licences: {_counts(licences)}. The model's output is unreviewed code: run it in a sandbox.
 """
 
 

@@ -39,15 +39,25 @@ def encode_pairs(
     examples = []
     counts = {"truncated": 0, "dropped": 0}
     for pair in pairs:
-        prompt = tokenizer(chat_document(system, pair.instruction)).input_ids
-        response = tokenizer(pair.response.strip(), add_special_tokens=False).input_ids
-        tokens = [*prompt, *response, tokenizer.eos_token_id]
-        if not response or len(prompt) >= max_tokens:
+        example, cut = encode(pair.instruction, pair.response, tokenizer, system=system, max_tokens=max_tokens)
+        if example is None:
             counts["dropped"] += 1
             continue
-        counts["truncated"] += len(tokens) > max_tokens
-        examples.append(Example(tokens=tokens[:max_tokens], masked=len(prompt)))
+        counts["truncated"] += cut
+        examples.append(example)
     return examples, counts
+
+
+def encode(
+    instruction: str, response: str, tokenizer: Any, *, system: str, max_tokens: int
+) -> tuple[Example | None, bool]:
+    """Return one instruction and response as tokens, and whether they were cut; None if nothing would be left."""
+    prompt = tokenizer(chat_document(system, instruction)).input_ids
+    answer = tokenizer(response.strip(), add_special_tokens=False).input_ids
+    tokens = [*prompt, *answer, tokenizer.eos_token_id]
+    if not answer or len(prompt) >= max_tokens:
+        return None, False
+    return Example(tokens=tokens[:max_tokens], masked=len(prompt)), len(tokens) > max_tokens
 
 
 def batch_order(count: int, *, batch_size: int, epochs: int, run_seed: int) -> list[tuple[int, list[int]]]:
@@ -63,7 +73,37 @@ def batch_order(count: int, *, batch_size: int, epochs: int, run_seed: int) -> l
     return steps
 
 
-def micro_batches(examples: list[Example], size: int) -> list[list[Example]]:
-    """Cut one step's examples into parts of neighbouring lengths, so that little of a part is padding."""
+def micro_batches(examples: list[Example], *, size: int, tokens: int | None = None) -> list[list[Example]]:
+    """Cut one step's examples into parts of neighbouring lengths, so that little of a part is padding.
+
+    Args:
+        size: Examples in a part.
+        tokens: Positions of a part, padding included, instead of a number of examples; one that is longer is alone.
+    """
     ordered = sorted(examples, key=lambda example: len(example.tokens))
-    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    if tokens is None:
+        return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    parts: list[list[Example]] = []
+    for example in ordered:
+        if parts and (len(parts[-1]) + 1) * len(example.tokens) <= tokens:
+            parts[-1].append(example)
+        else:
+            parts.append([example])
+    return parts
+
+
+def share(batch: list[Example], processes: int, *, size: int, tokens: int | None = None) -> list[list[list[Example]]]:
+    """Return the parts of each process, as many for each: processes that exchange weights have to keep step.
+
+    A process with fewer rows than the others gets parts without a label, which add nothing to loss and gradient.
+    """
+    shortest = min(batch, key=lambda example: len(example.tokens))
+    idle = [Example(tokens=shortest.tokens, masked=len(shortest.tokens))]
+    shares = [micro_batches(batch[process::processes], size=size, tokens=tokens) for process in range(processes)]
+    longest = max(map(len, shares))
+    return [parts + [idle] * (longest - len(parts)) for parts in shares]
+
+
+def positions(parts: list[list[Example]]) -> int:
+    """Return how many positions the forward passes of the parts have, padding included."""
+    return sum(len(part) * max(len(example.tokens) for example in part) for part in parts)
