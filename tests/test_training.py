@@ -5,17 +5,16 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 from safetensors.torch import load_file, save_file
 from tiny_model import END, make_model, make_tokenizer
 from tokenizers.processors import TemplateProcessing
+from training_files import command, make_base, make_pair, write_pairs
 from transformers import AutoTokenizer
 
 from selfalign.engines.models import read_model, write_model
@@ -26,7 +25,7 @@ from selfalign.records.rows import Pair
 from selfalign.records.settings import load_settings
 from selfalign.training.checkpoints import load_base, load_tokenizer, write_errors
 from selfalign.training.command import train_model
-from selfalign.training.examples import IGNORED, batch_order, encode_pairs, micro_batches
+from selfalign.training.examples import IGNORED, batch_order, encode_pairs, micro_batches, positions, share
 from selfalign.training.settings import TrainSettings
 
 FILES = {
@@ -42,58 +41,22 @@ FILES = {
     "training_stats.json",
 }
 QUICK = TrainSettings(learning_rate=1e-2, batch_size=6, micro_batch_size=4, epochs=2, max_tokens=256)
-BODIES = ("sorted(xs)", "[x + 1 for x in xs]", "sum(xs)", "xs[::-1]", "[x for x in xs if x % 2 == 0]", "len(set(xs))")
-
-
-def make_pair(number: int) -> Pair:
-    name = f"task_{number}"
-    body = BODIES[number % len(BODIES)]
-    return Pair(
-        id=f"{number:016x}-c0-i0-r0",
-        instruction=f"Write `{name}(xs)` that returns {body}" + " for a list of numbers" * (number % 3),
-        response=f"```python\ndef {name}(xs):\n    return {body}\n```",
-        tests=f"```python\nassert {name}([]) is not None\n```",
-        category="function",
-        difficulty="easy",
-        concepts=["lists"],
-        instruction_id=f"{number:016x}-c0-i0",
-        concepts_id=f"{number:016x}-c0",
-        seed_id=f"{number:016x}",
-        verdict="passed",
-        pass_rate=0.5,
-        samples=2,
-        package="stdlib",
-        path="bisect.py",
-        line=1,
-        licence="PSF-2.0",
-    )
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     """Return the model.json of a tiny random base model."""
-    folder = tmp_path_factory.mktemp("base")
-    make_model(folder, initializer_range=0.02)
-    write_model(folder / "model.json", folder)
-    return folder / "model.json"
+    return make_base(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
-    write_jsonl(path, (make_pair(number).dump() for number in range(20)))
-    return path
+    return write_pairs(tmp_path_factory.mktemp("pairs") / "pairs.jsonl")
 
 
 def train(base: Path, pairs: Path, output: Path, settings: TrainSettings = QUICK, run_seed: int = 7) -> Path:
     train_model(base=base, pairs=pairs, settings=settings, run_seed=run_seed, label="test", save_steps=3, output=output)
     return output
-
-
-def command(base: Path, pairs: Path, output: Path, settings: dict, *launcher: str) -> list[str]:
-    options = ["--base", base, "--pairs", pairs, "--settings", json.dumps(settings), "--run-seed", 7]
-    script = [ROOT / "scripts/train_model.py", *options, "--save-steps", 3, "--output", output]
-    return [str(part) for part in [*(launcher or [sys.executable]), *script]]
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +169,28 @@ def test_every_epoch_has_every_pair_once_in_its_own_order(count, batch_size, epo
     assert batch_order(count, batch_size=batch_size, epochs=epochs, run_seed=2) != steps
 
 
+def test_micro_batches_of_tokens_have_a_bound_and_less_padding():
+    examples, _ = encode_pairs(map(make_pair, range(20)), make_tokenizer(), system=SYSTEM_PROMPT, max_tokens=256)
+    longest = max(len(example.tokens) for example in examples)
+    parts = micro_batches(examples, size=1, tokens=3 * longest)
+    assert sorted(len(example.tokens) for part in parts for example in part) == sorted(
+        len(example.tokens) for example in examples
+    )
+    assert all(positions([part]) <= 3 * longest for part in parts)
+    assert len(parts) < len(examples) / 2
+    assert positions(parts) < positions([examples])
+    assert micro_batches(examples, size=1, tokens=1) == micro_batches(examples, size=1)
+
+
+@pytest.mark.parametrize(("count", "processes"), [(6, 2), (7, 2), (1, 3)])
+def test_processes_share_a_step_in_parts_of_equal_number(count, processes):
+    examples, _ = encode_pairs(map(make_pair, range(count)), make_tokenizer(), system=SYSTEM_PROMPT, max_tokens=256)
+    shares = share(examples, processes, size=1)
+    assert len({len(parts) for parts in shares}) == 1
+    learnt = [example for parts in shares for part in parts for example in part if example.masked < len(example.tokens)]
+    assert sorted(example.tokens for example in learnt) == sorted(example.tokens for example in examples)
+
+
 def test_micro_batches_hold_neighbouring_lengths():
     examples, _ = encode_pairs(map(make_pair, range(10)), make_tokenizer(), system=SYSTEM_PROMPT, max_tokens=256)
     parts = micro_batches(examples, size=4)
@@ -279,6 +264,10 @@ def test_same_inputs_give_the_same_bits_and_another_seed_does_not(base, pairs, t
         {"dropout": 0.2},
         {"gradient_checkpointing": True},
         {"dtype": "bfloat16"},
+        {"dtype": "mixed"},
+        {"micro_batch_tokens": 500},
+        {"loss": "responses"},
+        {"loss": "fused"},
     ],
     ids=str,
 )
@@ -297,9 +286,7 @@ def test_micro_batches_change_nothing_but_rounding(base, pairs, trained, tmp_pat
 
 @pytest.mark.parametrize(("dropout", "expected"), [(0.0, {0.0}), (0.25, {0.25})])
 def test_dropout_reaches_the_layers(tmp_path, dropout, expected):
-    make_model(tmp_path, kind="gpt2")
-    write_model(tmp_path / "model.json", tmp_path)
-    model = load_base(read_model(tmp_path / "model.json"), replace(QUICK, dropout=dropout))
+    model = load_base(read_model(make_base(tmp_path, kind="gpt2")), replace(QUICK, dropout=dropout))
     assert {part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)} == expected
 
 
@@ -330,19 +317,6 @@ def test_killed_training_goes_on_to_the_same_weights(base, pairs, tmp_path, capf
         assert (output / name).read_bytes() == (unbroken / name).read_bytes()
 
 
-def test_two_processes_train_as_one_does(base, pairs, trained, tmp_path):
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    result = subprocess.run(
-        command(base, pairs, tmp_path / "out", asdict(QUICK), *launcher), capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
-    first, second = (list(read_jsonl(path / "training_log.jsonl")) for path in (trained, tmp_path / "out"))
-    assert [row["loss"] for row in second] == pytest.approx([row["loss"] for row in first], rel=1e-3)
-    assert [row["tokens"] for row in second] == [row["tokens"] for row in first]
-
-
 # Bad input
 
 
@@ -360,6 +334,10 @@ def test_two_processes_train_as_one_does(base, pairs, trained, tmp_path):
         ({"dropout": 1}, "dropout is 1"),
         ({"max_grad_norm": 0}, "max_grad_norm is 0"),
         ({"max_tokens": 3}, "max_tokens is 3"),
+        ({"micro_batch_tokens": 0}, "micro_batch_tokens is 0"),
+        ({"beta": 0}, "beta is 0"),
+        ({"objective": "dpo", "sharding": "full"}, "sharding is 'full'; it has no effect on the objective dpo"),
+        ({"objective": "dpo", "dtype": "bfloat16"}, "in which the small steps of the objective dpo are lost"),
         ({"system_prompt": " "}, "system_prompt is empty"),
         ([], "not a JSON object"),
     ],

@@ -83,6 +83,7 @@ def work(train: Callable[[], None]) -> None:
 
     The process ends with its launcher, even when that is killed: it would hold the files of the next attempt.
     """
+    import torch.distributed
     from torch.distributed.elastic.multiprocessing.errors import record
 
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -92,6 +93,8 @@ def work(train: Callable[[], None]) -> None:
     def recorded() -> None:
         try:
             train()
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
         except (ValueError, OSError) as error:
             if (text := explain(error)) is None:
                 raise

@@ -10,13 +10,14 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's matrix products repeat only with this, set early
 
 import torch
 from accelerate import Accelerator, DistributedType
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from transformers import PreTrainedModel
 from transformers.optimization import Adafactor, get_scheduler
 
@@ -31,6 +32,8 @@ from selfalign.training.settings import TrainSettings
 from selfalign.training.sharding import prepare_adafactor, shard_model, whole_state
 from selfalign.training.usage import usage
 
+LONGEST_LOAD = timedelta(hours=2)  # processes wait so long for the one that reads the model
+
 
 def make_accelerator(settings: TrainSettings) -> Accelerator:
     """Return the processes that train together, on GPUs where there are some, with repeatable arithmetic.
@@ -41,9 +44,11 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
     """
     set_threads(settings.threads)
     sharded = settings.sharding == "full"
-    mixed = settings.dtype == "mixed" and not sharded  # a sharded model has a policy of its own for this
     # Without a GPU, accelerate joins processes only when told that there is none.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="bf16" if mixed else "no")
+    patience = InitProcessGroupKwargs(timeout=LONGEST_LOAD)
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patience]
+    )
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise ValueError(
             f"training under {accelerator.distributed_type.value} is not supported; start it as plain processes and "
@@ -150,7 +155,8 @@ class Trainer:
         if not self.sharded:
             model = load_base(described, self.settings)
             self._check_tokens(described, model)
-            return ResponseLoss(model, choose_loss(self.settings.loss, model))
+            kind = choose_loss(self.settings.loss, model)
+            return ResponseLoss(model, kind, autocast=self.settings.dtype == "mixed")
         whole, kind = None, [""]
         if self.is_main:
             whole = load_base(described, self.settings)

@@ -16,17 +16,24 @@ LARGE_VOCABULARY = 16_384  # tokens, from which `auto` no longer computes all lo
 class ResponseLoss(torch.nn.Module):
     """A causal language model whose forward pass returns the summed cross-entropy of the response tokens.
 
-    It is one module, so that what wraps it (autocast, data parallelism, sharding) sees one forward pass, and the
+    It is one module, so that what wraps it (data parallelism, sharding) sees one forward pass, and the
     weights of the output layer are whole when the loss needs them.
+
+    Args:
+        kind: full, responses or fused.
+        autocast: Compute matrix products in bfloat16, whatever the dtype of the weights.
     """
 
-    def __init__(self, model: PreTrainedModel, kind: str):
+    def __init__(self, model: PreTrainedModel, kind: str, *, autocast: bool = False):
         super().__init__()
-        self.model = model
-        self.kind = kind
+        self.model, self.kind, self.autocast = model, kind, autocast
 
     def forward(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the loss of tokens [rows, length] with labels [rows, length], a scalar."""
+        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.autocast):
+            return self._loss(tokens, labels)
+
+    def _loss(self, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if self.kind == "full":
             logits = self.model(input_ids=tokens, use_cache=False).logits
             return cross_entropy(
@@ -44,8 +51,7 @@ class ResponseLoss(torch.nn.Module):
             return cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
         hidden = self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state[places]
         # Autocast does not know this operation, which wants one dtype.
-        kind = torch.get_autocast_dtype(tokens.device.type) if torch.is_autocast_enabled(tokens.device.type) else None
-        kind = kind or head.weight.dtype
+        kind = torch.bfloat16 if self.autocast else head.weight.dtype
         return linear_cross_entropy(
             hidden.to(kind),
             head.weight.to(kind),
