@@ -228,6 +228,12 @@ def folder_version(pretrained):
     )[:12]
 
 
+def preferences(wildcards):
+    """Return the preferences that a model is trained on, if it is."""
+    model = config["models"][wildcards.model]
+    return [f"results/datasets/{model['dataset']}/preferences.jsonl"] if model["train"]["objective"] == "dpo" else []
+
+
 def benchmark_prompts(wildcards):
     """Return the prompt file of a few-shot benchmark."""
     prompts = config["benchmarks"][wildcards.benchmark]["prompts"]

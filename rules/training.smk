@@ -1,5 +1,6 @@
 # Models: given ones are found, the others trained.
 # REQUIRES  a folder or hub id (models.*.pretrained), or results/models/{base}/model.json and results/datasets/{dataset}/pairs.jsonl
+#           (and preferences.jsonl, for the objective dpo)
 # MAKES     results/models/{model}/model.json, a checkpoint and its training log beside it
 
 
@@ -23,10 +24,11 @@ rule fetch_model:
 
 
 rule train_model:
-    """Fine-tune a model on the pairs of a dataset; the loss is on the responses."""
+    """Fine-tune a model on the pairs of a dataset, or on its preferences, with one process for each GPU of the job."""
     input:
         base=lambda wildcards: model_file(config["models"][wildcards.model]["base"]),
         pairs=lambda wildcards: f"results/datasets/{config['models'][wildcards.model]['dataset']}/pairs.jsonl",
+        preferences=preferences,
     output:
         model="results/models/{model}/model.json",
         training_log="results/models/{model}/training_log.jsonl",
@@ -41,15 +43,17 @@ rule train_model:
     conda:
         "../envs/core.yaml"
     resources:
-        gpu=1,
+        gpu=1,  # --set-resources train_model:gpu=8
     params:
         code=code("train_model"),
         settings=lambda wildcards: json.dumps(config["models"][wildcards.model]["train"]),
+        preferences=lambda wildcards, input: ["--preferences", *input.preferences] if input.preferences else [],
         seed=config["seed"],
         folder=subpath(output.model, parent=True),
     shell:
-        "python $SCRIPTS/train_model.py --base {input.base:q} --pairs {input.pairs:q} --settings {params.settings:q} "
-        "--run-seed {params.seed} --label train/{wildcards.model} --output {params.folder:q} 2>&1 | tee {log:q}"
+        "python $SCRIPTS/train_model.py --base {input.base:q} --pairs {input.pairs:q} {params.preferences:q} "
+        "--settings {params.settings:q} --run-seed {params.seed} --gpus {resources.gpu} "
+        "--label train/{wildcards.model} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule make_demo_base:

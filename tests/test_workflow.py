@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from selfalign.workflow.code_version import code_version
 
@@ -195,6 +196,22 @@ def test_jobs_that_ask_a_model_take_the_gpus_of_its_engine(engine, gpus, tmp_pat
         assert jobs, f"{rule} is not in the plan"
         assert {found for job in jobs for found in re.findall(r"gpu=\d+", job)} == gpus
     assert "gpu=1" in next(job for job in plan if job.startswith("train_model:"))
+
+
+def test_training_gets_the_gpus_of_its_job_and_the_preferences_of_its_dataset(tmp_path):
+    config = yaml.safe_load((ROOT / "tests/configs/small.yaml").read_text())
+    config["models"]["preferred"] = {"base": "aligned", "dataset": "verified", "train": {"objective": "dpo"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    options = ["-n", "-p", "-s", str(ROOT / "Snakefile"), "--configfile", "config.yaml", "--quiet", "host"]
+    options += ["--directory", str(tmp_path), "--set-resources", "train_model:gpu=8"]
+    result = snakemake(*options, "results/models/preferred/model.json", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    commands = [line for line in (result.stdout + result.stderr).splitlines() if "train_model.py" in line]
+    assert [line.count("--gpus 8") for line in commands] == [1, 1]
+    preferred = [line for line in commands if "train/preferred" in line]
+    assert "--base results/models/aligned/model.json" in preferred[0]
+    assert "--preferences results/datasets/verified/preferences.jsonl" in preferred[0]
+    assert sum("--preferences" in line for line in commands) == 1
 
 
 def test_a_wrong_config_is_one_clear_error(tmp_path):

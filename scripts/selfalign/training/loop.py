@@ -133,8 +133,10 @@ class Trainer:
         self.sharded = settings.sharding == "full"
         with memory_errors(settings, "loading the model"):
             whole = self._load(described)
-        self.model: PreTrainedModel = whole.model
-        self.wrapped = whole if self.sharded else accelerator.prepare(whole)
+            self.model: PreTrainedModel = whole.model
+            self.wrapped = whole if self.sharded else accelerator.prepare(whole)
+            if not self.sharded:
+                whole.kind = choose_loss(settings.loss, self.model)
         self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         if settings.optimizer == "adafactor":
             self.optimizer = Adafactor(
@@ -155,8 +157,7 @@ class Trainer:
         if not self.sharded:
             model = load_base(described, self.settings)
             self._check_tokens(described, model)
-            kind = choose_loss(self.settings.loss, model)
-            return ResponseLoss(model, kind, autocast=self.settings.dtype == "mixed")
+            return ResponseLoss(model, "full", autocast=self.settings.dtype == "mixed")  # until it is on its GPU
         whole, kind = None, [""]
         if self.is_main:
             whole = load_base(described, self.settings)
