@@ -37,10 +37,10 @@ KILLED = ("copies", "sharded", "preferences")
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> tuple[Path, Path, Path]:
-    """Return the files of a base model, pairs and preferences."""
+    """Return the files of a base model, of pairs, whose last step has one row for two processes, and of preferences."""
     folder = tmp_path_factory.mktemp("inputs")
     base = make_base(folder / "base", tie_word_embeddings=True)
-    return base, write_pairs(folder / "pairs.jsonl"), write_preferences(folder / "preferences.jsonl")
+    return base, write_pairs(folder / "pairs.jsonl", 17), write_preferences(folder / "preferences.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_an_error_of_all_processes_is_told_once(start, tmp_path):
     printed = process.communicate()[1]
     assert process.returncode == 1
     assert printed.count("error:") == 1
-    assert "none of its 20 pairs fits into max_tokens" in printed
+    assert "none of its 17 pairs fits into max_tokens" in printed
     assert "Traceback" not in printed
 
 

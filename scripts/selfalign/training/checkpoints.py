@@ -125,6 +125,13 @@ def load_state(path: Path, model: PreTrainedModel, optimizer: torch.optim.Optimi
         group["lr"] = rate
 
 
+def clear(folder: Path, keep: set[str]) -> None:
+    """Remove from a folder of states, if it is there, all but some."""
+    for path in folder.iterdir() if folder.exists() else ():
+        if path.name not in keep:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def publish(
     output: Path,
     model: PreTrainedModel,

@@ -6,7 +6,6 @@ processes and the micro-batch size.
 
 import contextlib
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from selfalign.engines.models import Model
 from selfalign.records.commands import derive_seed
 from selfalign.records.files import SideFile
 from selfalign.records.progress import Progress
-from selfalign.training.checkpoints import load_base, load_state, save_state
+from selfalign.training.checkpoints import clear, load_base, load_state, save_state
 from selfalign.training.examples import Example, batch_order, positions, share
 from selfalign.training.loss import ResponseLoss, choose_loss, pad
 from selfalign.training.settings import TrainSettings
@@ -236,9 +235,7 @@ class Trainer:
             self.accelerator.wait_for_everyone()  # the row may only be there when all parts are
         if history:
             history.append([row])
-            for path in self.folder.iterdir():
-                if path.name != str(row["step"]):
-                    shutil.rmtree(path)
+            clear(self.folder, keep={str(row["step"])})
 
     def step(self, number: int, batch: list[Example]) -> tuple[float, int, int, int]:
         """Do one optimizer step on a batch shared by all processes.
@@ -253,10 +250,10 @@ class Trainer:
         torch.manual_seed(derive_seed(self.run_seed, "dropout", number, process))
         total = torch.zeros((), device=self.accelerator.device)
         parts = shares[process]
-        for part in parts:
+        for left, part in zip(reversed(range(len(parts))), parts, strict=True):
             # Copies exchange gradients once, with the last part. Sharded gradients are exchanged each time: whole ones
             # would stay in memory in between.
-            wait = not self.sharded and part is not parts[-1]
+            wait = left and not self.sharded
             with self.accelerator.no_sync(self.wrapped) if wait else contextlib.nullcontext():
                 loss = self.loss(part)
                 # Processes' gradients are averaged; the loss is a mean over the tokens of all of them.

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import sys
 import time
 import warnings
@@ -23,7 +22,7 @@ from selfalign.engines.models import Model
 from selfalign.records.commands import derive_seed
 from selfalign.records.files import SideFile
 from selfalign.records.progress import Progress
-from selfalign.training.checkpoints import load_base
+from selfalign.training.checkpoints import clear, load_base
 from selfalign.training.examples import Example, encode
 from selfalign.training.loop import check_loss, memory_errors, repeat_arithmetic, set_threads, start_state
 from selfalign.training.settings import TrainSettings
@@ -214,10 +213,7 @@ class PreferenceTrainer:
 
     def _tidy(self, done: int) -> None:
         """Remove what a killed attempt left half written, and write the rows where every process finds them."""
-        keep = {f"checkpoint-{done}", "rows"} if done else set()
-        for path in self.folder.iterdir() if self.folder.exists() else ():
-            if path.name not in keep:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        clear(self.folder, keep={f"checkpoint-{done}", "rows"} if done else set())
         if not (self.folder / "rows").exists():
             rows = [
                 {
