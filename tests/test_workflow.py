@@ -204,7 +204,7 @@ def test_training_gets_the_gpus_of_its_job_and_the_preferences_of_its_dataset(tm
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     options = ["-n", "-p", "-s", str(ROOT / "Snakefile"), "--configfile", "config.yaml", "--quiet", "host"]
     options += ["--directory", str(tmp_path), "--set-resources", "train_model:gpu=8"]
-    result = snakemake(*options, "results/models/preferred/model.json", cwd=tmp_path)
+    result = snakemake("results/models/preferred/model.json", *options, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     commands = [line for line in (result.stdout + result.stderr).splitlines() if "train_model.py" in line]
     assert [line.count("--gpus 8") for line in commands] == [1, 1]

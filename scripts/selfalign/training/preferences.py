@@ -131,7 +131,8 @@ class PreferenceTrainer:
         folder: Path,
     ):
         set_threads(settings.threads)
-        logging.getLogger("trl").setLevel(logging.ERROR)
+        for library in ("trl", "transformers"):
+            logging.getLogger(library).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", ".*gradient_checkpointing.*deprecated", FutureWarning)  # TRL's own use of it
         self.described, self.tokenizer, self.examples = described, tokenizer, examples
         self.settings, self.folder = settings, folder
