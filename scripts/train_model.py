@@ -29,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = load_settings(TrainSettings, options.settings, "training")
 
-    from selfalign.training.launching import is_worker, launch, processes_for, work
+    from selfalign.training.launching import is_worker, launch, processes_for, use_first_gpu, work
 
     processes = 1 if is_worker() else options.processes or processes_for(options.gpus)
     if processes > 1:
@@ -50,7 +50,11 @@ def main() -> None:
             output=options.output,
         )
 
-    work(train) if is_worker() else train()
+    if is_worker():
+        work(train)
+    else:
+        use_first_gpu()
+        train()
 
 
 if __name__ == "__main__":

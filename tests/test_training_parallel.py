@@ -15,7 +15,7 @@ from training_files import command, make_base, write_pairs, write_preferences
 
 from selfalign.records.files import read_json, read_jsonl
 from selfalign.training.command import train_model
-from selfalign.training.launching import processes_for
+from selfalign.training.launching import processes_for, use_first_gpu
 from selfalign.training.settings import TrainSettings
 
 QUICK = {"learning_rate": 1e-2, "batch_size": 4, "micro_batch_size": 2, "epochs": 3, "max_tokens": 256}
@@ -158,6 +158,15 @@ def test_a_job_with_gpus_on_a_machine_without_any_trains_in_one_process(monkeypa
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert processes_for(8) == 1
     assert "no GPU is visible here (the job has gpu=8): one CPU process trains" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "0"), ("2,3", "2"), ("GPU-8f,GPU-9a", "GPU-8f"), ("", "")])
+def test_one_process_sees_one_gpu(monkeypatch, before, after):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before or "")
+    if before is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    use_first_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == after
 
 
 def test_fewer_gpus_than_the_job_has_are_an_error(monkeypatch):

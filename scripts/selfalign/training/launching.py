@@ -40,6 +40,11 @@ def processes_for(gpus: int) -> int:
     return gpus
 
 
+def use_first_gpu() -> None:
+    """Hide all GPUs but the first from this process: TRL's trainer would spread one process over all that it sees."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+
+
 def launch(processes: int, command: list[str]) -> None:
     """Run a Python command as so many processes that can find each other, until all have ended.
 
