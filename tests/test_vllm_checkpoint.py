@@ -42,6 +42,7 @@ def trained(tmp_path_factory) -> Path:
             seed_id=f"{number:016x}",
             verdict="passed",
             pass_rate=1.0,
+            samples=1,
             package="stdlib",
             path="bisect.py",
             line=1,
