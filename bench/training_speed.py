@@ -85,7 +85,7 @@ def bare(described: Model, examples: list[Example], settings: TrainSettings) -> 
     for _, batch in steps:
         rows = [examples[index] for index in batch]
         count = sum(len(row.tokens) - row.masked for row in rows)
-        total = 0.0
+        total = torch.zeros(())
         for part in micro_batches(rows, size=settings.micro_batch_size):
             tokens, labels = pad(part)
             logits = model(input_ids=tokens, use_cache=False).logits
@@ -93,11 +93,11 @@ def bare(described: Model, examples: list[Example], settings: TrainSettings) -> 
                 logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
             )
             (loss * (1 / count)).backward()
-            total += loss.item()
+            total += loss.detach()
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.append(total / count)
+        losses.append(total.item() / count)
     return losses, time.process_time() - cpu, time.monotonic() - wall
 
 

@@ -49,8 +49,10 @@ Ask with the tokenizer's chat template. It renders one user message as the syste
 
 ## Licence
 
-The weights carry the licence of the base model. The {used.lower()} were written by a model from seed functions; those of
-the dataset's pairs are under these licences: {_counts(licences)}. The model's output is unreviewed code: run it in a sandbox.
+The weights carry the licence of the base model. The {used.lower()} were written by a model from seed functions; those
+of the dataset's pairs are under these licences: {_counts(licences)}.
+
+The model's output is unreviewed code: run it in a sandbox.
 """
 
 
