@@ -3,6 +3,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import sys
 from glob import glob
 from pathlib import Path
@@ -21,6 +22,7 @@ from selfalign.workflow.run_lock import hold_run_lock
 
 try:
     config = load_configuration(config, root=workflow.basedir)
+    ENGINE_SETTINGS = load_settings(json.dumps(config["engine"]))
     if workflow.is_main_process and not workflow.dryrun:
         hold_run_lock()
 except ValueError as error:
@@ -30,7 +32,8 @@ GENERATIONS = config["generations"] | pilot_generations(config)
 DATASETS = config["datasets"] | pilot_datasets(config)
 
 # Rules run `python` and `$SCRIPTS/{rule}.py`. Here, not in the rules, stands where both are, so that moving the
-# repository reruns nothing. With conda or containers (--sdm) the environment of the rule provides python.
+# repository reruns nothing. With conda or containers (--sdm) the environment of the rule provides python. $ENGINE stands
+# here as rules have only those of its settings as params that completions depend on: the rest may change at any time.
 if workflow.deployment_settings and workflow.deployment_settings.deployment_method:
     PATHS = {"core": "", "vllm": "", "ds1000": ""}
 else:
@@ -41,6 +44,7 @@ else:
     }
 shell.prefix(
     f"set -euo pipefail; export SCRIPTS={str(Path(workflow.basedir, 'scripts'))!r} ROOT={workflow.basedir!r} "
+    f"ENGINE={shlex.quote(json.dumps(config['engine'])).replace('{', '{{').replace('}', '}}')} "
     f"HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1; "
     f"core='{PATHS['core']}'; vllm='{PATHS['vllm']}'; ds1000='{PATHS['ds1000']}'; export PATH=\"$core$PATH\"; "
 )
@@ -162,7 +166,6 @@ def generation_options(wildcards, stage):
     """Return the command-line options that the three generation stages share."""
     generation = generation_of(wildcards)
     options = {
-        "engine": json.dumps(config["engine"]),
         "shots": generation["shots"][stage],
         "shot-sets": generation["shot_sets"],
         "temperature": generation["temperature"],
@@ -307,8 +310,8 @@ PRETRAINED = [name for name, model in config["models"].items() if "pretrained" i
 TRAINED = [name for name, model in config["models"].items() if "base" in model]
 ENGINE_ENV = "vllm" if config["engine"]["kind"] == "vllm" else "core"
 ENGINE_CONDA = f"../envs/{ENGINE_ENV}.yaml"
-ENGINE = json.dumps(config["engine"])
-ENGINE_GPUS = load_settings(ENGINE).gpus()
+ENGINE_IDENTITY = json.dumps(ENGINE_SETTINGS.identity())
+ENGINE_GPUS = ENGINE_SETTINGS.gpus()
 PYTHON_VERSION = platform.python_version()
 SANDBOX = json.dumps(config["sandbox"])
 

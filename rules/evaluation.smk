@@ -72,12 +72,12 @@ rule complete_benchmark:
     params:
         code=code("complete_benchmark"),
         settings=lambda wildcards: json.dumps(completion_settings(wildcards)),
-        engine=ENGINE,
+        engine=ENGINE_IDENTITY,
         seed=config["seed"],
         env=ENGINE_ENV,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/complete_benchmark.py --model {input.model:q} "
-        "--engine {params.engine:q} --benchmark {input.benchmark:q} --settings {params.settings:q} "
+        '--engine "$ENGINE" --benchmark {input.benchmark:q} --settings {params.settings:q} '
         "--run-seed {params.seed} --label completions/{wildcards.model}/{wildcards.benchmark} "
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 

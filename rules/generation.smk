@@ -25,13 +25,14 @@ rule generate_concepts:
     params:
         code=code("generate_concepts"),
         options=lambda wildcards: generation_options(wildcards, "concepts"),
+        engine=ENGINE_IDENTITY,
         shards=lambda wildcards: generation_of(wildcards)["shards"],
         draw=lambda wildcards: ["--draw", str(seeds)] if (seeds := generation_of(wildcards)["seeds"]) else [],
         env=ENGINE_ENV,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/generate_concepts.py --seeds {input.seeds:q} "
         "--shard {wildcards.shard} --shards {params.shards} {params.draw:q} --model {input.model:q} --prompts {input.prompts:q} "
-        "{params.options:q} --label concepts/{wildcards.generation}/{wildcards.shard} "
+        '--engine "$ENGINE" {params.options:q} --label concepts/{wildcards.generation}/{wildcards.shard} '
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 
 
@@ -55,12 +56,13 @@ rule generate_instructions:
     params:
         code=code("generate_instructions"),
         options=lambda wildcards: generation_options(wildcards, "instruction"),
+        engine=ENGINE_IDENTITY,
         categories=lambda wildcards: json.dumps(generation_of(wildcards)["categories"]),
         env=ENGINE_ENV,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/generate_instructions.py --concepts {input.concepts:q} "
         "--category-weights {params.categories:q} --model {input.model:q} --prompts {input.prompts:q} "
-        "{params.options:q} --label instructions/{wildcards.generation}/{wildcards.shard} "
+        '--engine "$ENGINE" {params.options:q} --label instructions/{wildcards.generation}/{wildcards.shard} '
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 
 
@@ -88,11 +90,12 @@ rule generate_responses:
     params:
         code=code("generate_responses"),
         options=lambda wildcards: generation_options(wildcards, "response"),
+        engine=ENGINE_IDENTITY,
         tags=lambda wildcards: generation_of(wildcards)["tags"],
         earlier=earlier_options,
         env=ENGINE_ENV,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/generate_responses.py --instructions {input.instructions:q} "
         "--model {input.model:q} --prompts {input.prompts:q} --tags {params.tags} {params.earlier:q} "
-        "{params.options:q} --label responses/{wildcards.generation}/{wildcards.shard} "
+        '--engine "$ENGINE" {params.options:q} --label responses/{wildcards.generation}/{wildcards.shard} '
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"

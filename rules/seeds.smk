@@ -70,12 +70,12 @@ rule judge_seeds:
     params:
         code=code("judge_seeds"),
         filters=lambda wildcards: json.dumps([judge_of(wildcards.corpus)]),
-        engine=ENGINE,
+        engine=ENGINE_IDENTITY,
         seed=config["seed"],
         env=ENGINE_ENV,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/judge_seeds.py --input {input.functions:q} "
-        "--filters {params.filters:q} --model {input.model:q} --engine {params.engine:q} --prompts {input.prompts:q} "
+        '--filters {params.filters:q} --model {input.model:q} --engine "$ENGINE" --prompts {input.prompts:q} '
         "--run-seed {params.seed} --label judge/{wildcards.corpus}/{wildcards.part} "
         "--kept {output.kept:q} --rejected {output.rejected:q} --stats {output.funnel:q} 2>&1 | tee {log:q}"
 

@@ -163,6 +163,7 @@ SETTINGS = [
     ("models.aligned.train", {"learning_rate": 2e-3}, TRAIN),
     ("benchmarks.demo.max_tokens", 128, SCORES),
     ("engine.batch_size", 16, CONCEPTS),
+    ("engine.timeout", 30, REPORT),  # no completion depends on it
 ]
 
 
