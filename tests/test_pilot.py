@@ -255,6 +255,23 @@ def test_the_better_style_is_advised_where_the_difference_is_clear(tmp_path, hea
     assert advice in pilot_text(found).splitlines()
 
 
+def test_the_difference_of_two_styles_is_that_of_their_pass_rates(tmp_path):
+    """Seeds whose concepts or instruction were dropped have no response, and say nothing of the style."""
+    lost = [[]] * 30
+    write_pilot(tmp_path, "a", [["passed", "passed", "passed", "assertion"]] * 10 + lost)
+    write_pilot(tmp_path, "b", [["passed", "assertion", "assertion", "length"]] * 10 + lost)
+    found = report(tmp_path, ("xml", "a"), ("headings", "b"))
+    (comparison,) = found["comparisons"]
+    assert comparison["difference"] == pytest.approx(0.5)
+    assert comparison["interval"] == pytest.approx([0.5, 0.5])
+    rates = [pilot["pass rate"]["value"] for pilot in found["pilots"].values()]
+    assert rates == pytest.approx([0.75, 0.25])
+    for name in ("c", "d"):
+        write_pilot(tmp_path, name, lost)
+    (comparison,) = report(tmp_path, ("xml", "c"), ("headings", "d"))["comparisons"]
+    assert (comparison["difference"], comparison["decided"]) == (0, False)
+
+
 ADVICE = [
     # outcomes, what the config sets, what is said of the samples
     ([["passed", "assertion"]] * 2, {}, ["With samples.response: 1, 2 of the 2 instructions are solved that 2 "

@@ -259,19 +259,27 @@ def project(pilot: Pilot, settings: Mapping, seeds: int, gpus: int) -> dict:
     return found
 
 
-def _shares(pilot: Pilot) -> list[float]:
-    """Return the passed share of each seed's responses; 0 for a seed without any."""
-    return [pilot.passed[seed] / (pilot.rows["responses"][seed] or 1) for seed in pilot.seeds]
+def _share(pilot: Pilot, seed: str) -> float:
+    """Return the passed share of a seed's responses; 0 for a seed without any."""
+    return pilot.passed[seed] / (pilot.rows["responses"][seed] or 1)
 
 
 def compare(first: Pilot, second: Pilot) -> dict:
-    """Return by how much more of its responses pass with the first style than with the second, over the same seeds."""
-    differences = [one - other for one, other in zip(_shares(first), _shares(second), strict=True)]
-    low, high = bootstrap_interval(differences)
+    """Return by how much more of its responses pass with the first style than with the second, over the same seeds.
+
+    Seeds that got as far as responses in either count, each as much as it has responses: so the difference is that of
+    the pass rates.
+    """
+    counts = first.rows["responses"] + second.rows["responses"]
+    seeds = [seed for seed in first.seeds if counts[seed]]
+    differences = [_share(first, seed) - _share(second, seed) for seed in seeds]
+    weights = [counts[seed] for seed in seeds]
+    low, high = bootstrap_interval(differences, weights) if seeds else (0.0, 0.0)
+    total = sum(one * weight for one, weight in zip(differences, weights, strict=True))
     return {
         "better": first.made.tags,
         "other": second.made.tags,
-        "difference": sum(differences) / len(differences),
+        "difference": total / sum(weights) if seeds else 0.0,
         "interval": [low, high],
         "decided": low > 0,
     }
@@ -321,7 +329,8 @@ def report_pilots(
     if not corpus_seeds or not pilots[0].seeds:
         raise ValueError(f"corpus {settings['corpus']} has no seeds; there is nothing to project")
     full = min(settings["seeds"] or corpus_seeds, corpus_seeds)
-    order = sorted(pilots, key=lambda pilot: (-sum(_shares(pilot)), pilot.made.tags != settings["tags"]))
+    rates = {pilot.made.tags: (_pass_rate(pilot) or {"value": 0.0})["value"] for pilot in pilots}
+    order = sorted(pilots, key=lambda pilot: (-rates[pilot.made.tags], pilot.made.tags != settings["tags"]))
     comparisons = [compare(order[0], other) for other in order[1:]]
     return {
         "generation": generation,
