@@ -192,6 +192,24 @@ def test_documents_are_read_back(name: str, shot: documents.Shot, tags: str) -> 
             assert whole[len(open_end) :].partition(end)[0].strip() == shot.response.strip()
 
 
+CODE, TESTS = "```python\ndef f():\n    return 1\n```", "```python\nassert f() == 1\n```"
+OWN_HEADINGS = [
+    # what a model writes in the style of headings, what its response is when the stop strings have cut it
+    (f"{CODE}\n\n### Tests\n{TESTS}\n\n### Instruction\nNext.", CODE),
+    (f"{CODE}\n\n### Tests\n{TESTS}\n\n## Example 2\n### Instruction", CODE),
+    (f"{CODE}\n\n### Example usage\nCall it.\n\n### Tests\n{TESTS}", f"{CODE}\n\n### Example usage\nCall it."),
+    (f"### Instructions\nRun:\n{CODE}\n\n### Tests\n{TESTS}", f"### Instructions\nRun:\n{CODE}"),
+    (f"{CODE}\n#### Tests pass\n\n### Tests\n{TESTS}", f"{CODE}\n#### Tests pass"),
+]
+
+
+@pytest.mark.parametrize(("text", "response"), OWN_HEADINGS)
+def test_headings_of_the_model_s_own_end_nothing(text: str, response: str) -> None:
+    for stop in documents.stop_strings("response", "headings"):
+        text = text.partition(stop)[0]
+    assert documents.parse_response(text, tags="headings") == (response, TESTS, None)
+
+
 @pytest.mark.parametrize("tags", STYLES)
 @pytest.mark.parametrize("name", PROMPTS)
 def test_the_files_are_for_every_style(name: str, tags: str) -> None:

@@ -10,7 +10,6 @@ from selfalign.benchmarks.tasks import Task
 from selfalign.engines.models import Model
 from selfalign.prompts.chat import chat_prompt
 from selfalign.prompts.documents import (
-    NEXT_EXAMPLE,
     STYLES,
     load_prompts,
     render_document,
@@ -125,7 +124,7 @@ def asker(settings: AskSettings, model: Model, *, benchmark: str, run_seed: int)
             examples = [shot_example("response", shot, tags=settings.tags) for shot in shots]
             header = prompts.headers["response"]
             asked = response_example(wording.instruction, tags=settings.tags)
-            stop = (STYLES[settings.tags].response_end, NEXT_EXAMPLE)
+            stop = (STYLES[settings.tags].response_end, STYLES[settings.tags].next_example)
             return Question(
                 prompt=render_document(header, [*examples, asked]),
                 stop=stop if settings.stop is None else settings.stop,

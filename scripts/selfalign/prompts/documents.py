@@ -26,6 +26,7 @@ class Style:
         parts: Pattern of what a model writes between its response and its tests.
         response_end: What ends the response, where tests are not wanted.
         tests_end: What ends the tests.
+        next_example: What ends a document: the model goes on with one of its own.
     """
 
     opens: tuple[str, str, str]
@@ -33,6 +34,7 @@ class Style:
     parts: re.Pattern
     response_end: str
     tests_end: str
+    next_example: str
 
 
 STYLES = {
@@ -42,20 +44,23 @@ STYLES = {
         parts=re.compile(r"</response>\s*<tests>"),
         response_end="</response>",
         tests_end="</tests>",
+        next_example=NEXT_EXAMPLE,
     ),
     "headings": Style(
         opens=("### Instruction\n", "\n\n### Response\n", "\n\n### Tests\n"),
         closes="\n\n",
         parts=re.compile(r"^### Tests[ \t]*$", re.MULTILINE),
-        response_end="### Tests",
-        tests_end="### Instruction",
+        # A response may well have headings of its own, such as "### Example usage": only these whole lines end anything
+        response_end="\n### Tests\n",
+        tests_end="\n### Instruction\n",
+        next_example=f"\n{NEXT_EXAMPLE}",
     ),
 }
 
 
 def stop_strings(kind: str, tags: str = "xml") -> tuple[str, ...]:
     """Return the strings that end a completion of a document kind."""
-    return (NEXT_EXAMPLE, STYLES[tags].tests_end) if kind == "response" else (NEXT_EXAMPLE,)
+    return (STYLES[tags].next_example, STYLES[tags].tests_end) if kind == "response" else (NEXT_EXAMPLE,)
 
 
 @dataclass(frozen=True, kw_only=True)
