@@ -570,6 +570,25 @@ def test_the_comparison_with_evalplus_runs_without_it(tmp_path):
     assert found["mutants"]["all"]["mutants"] == 2
 
 
+def test_the_comparison_leaves_out_what_has_no_reference(tmp_path):
+    broken = MBPP_LIKE | {"task_id": "Mbpp/999", "canonical_solution": "\nraise MemoryError\n"}
+    write_benchdata(tmp_path / "data", {"mbpp_plus/MbppPlus.jsonl.gz": MBPP_LIKE})
+    with gzip.open(tmp_path / "data/mbpp_plus/MbppPlus.jsonl.gz", "at") as file:
+        file.write(json.dumps(broken) + "\n")
+    path = tmp_path / "data/verdicts/evalplus_verdicts.jsonl.xz"
+    with lzma.open(path, "at") as file:
+        file.write(json.dumps({"model": "m", "task_id": "Mbpp/999", "solution": "pass"}) + "\n")
+    command = [sys.executable, ROOT / "bench/benchmark_evalplus.py", tmp_path / "data", "--model", "m", "--rounds", "1",
+               "--datasets", "mbpp", "--mutants", "1", "--peers-python", "none",
+               "--output", tmp_path / "out.json"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, "Mbpp/999 has no reason in UNFIT"
+    found = read_json(tmp_path / "out.json")["datasets"]["mbpp"]
+    assert list(found["references"]["left_out"]) == ["Mbpp/999"]
+    assert (found["compared"]["solutions"], found["compared"]["pass@1"]) == (1, {"ours": {"base": 1.0, "plus": 1.0}})
+    assert found["mutants"]["all"]["mutants"] == 1
+
+
 @pytest.mark.parametrize(
     ("code", "kinds"),
     [
