@@ -42,6 +42,22 @@ def test_every_kind_of_loss_is_the_same(tmp_path, options, kind):
         )
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed"])
+def test_the_loss_of_parts_is_summed_in_float32(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr(loss_module, "POSITIONS", 4)
+    make_model(tmp_path, initializer_range=0.05)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    model = model.to(torch.bfloat16) if dtype == "bfloat16" else model
+    examples, _ = encode_pairs(
+        map(make_pair, range(20)), AutoTokenizer.from_pretrained(tmp_path), system=SYSTEM_PROMPT, max_tokens=256
+    )
+    full, fused = (
+        ResponseLoss(model, kind, autocast=dtype == "mixed")(*pad(examples)) for kind in ("full", "fused")
+    )
+    assert fused.dtype == torch.float32
+    assert fused.item() == pytest.approx(full.item(), rel=3e-4)
+
+
 @pytest.mark.parametrize("kind", ["full", "responses", "fused"])
 def test_a_part_without_a_label_adds_nothing(tmp_path, kind):
     make_model(tmp_path)

@@ -53,15 +53,16 @@ class ResponseLoss(torch.nn.Module):
         hidden = self.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state[places]
         # Autocast does not know this operation, which wants one dtype.
         kind = torch.bfloat16 if self.autocast else head.weight.dtype
-        return linear_cross_entropy(
+        losses = linear_cross_entropy(
             hidden.to(kind),
             head.weight.to(kind),
             targets,
             linear_bias=None if head.bias is None else head.bias.to(kind),
-            reduction="sum",
+            reduction="none",  # the sum over parts would be kept in bfloat16
             ignore_index=IGNORED,
             options=LinearCrossEntropyOptions(batch_chunk_size=POSITIONS, chunking_method=None),
-        ).float()
+        )
+        return losses.float().sum()
 
 
 @contextlib.contextmanager
