@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -20,7 +21,7 @@ from transformers import AutoTokenizer
 from selfalign.engines.models import read_model, write_model
 from selfalign.prompts.chat import SYSTEM_PROMPT, adds_bos, chat_prompt, chat_template
 from selfalign.prompts.documents import chat_document
-from selfalign.records.files import file_digest, read_json, read_jsonl, write_jsonl
+from selfalign.records.files import SideFile, file_digest, read_json, read_jsonl, write_jsonl
 from selfalign.records.rows import Pair
 from selfalign.records.settings import load_settings
 from selfalign.training.checkpoints import load_base, load_tokenizer, write_errors
@@ -315,6 +316,24 @@ def test_killed_training_goes_on_to_the_same_weights(base, pairs, tmp_path, capf
     assert weights(output) == weights(unbroken)
     for name in ("model.json", "README.md", "training_log.jsonl"):
         assert (output / name).read_bytes() == (unbroken / name).read_bytes()
+
+
+@pytest.mark.parametrize("moment", ["discard", "rmtree"])
+def test_training_killed_while_it_tidies_up_goes_on(base, pairs, trained, tmp_path, monkeypatch, moment):
+    output, remove = tmp_path / "out", shutil.rmtree
+
+    def killed(path, **options):
+        if isinstance(path, SideFile) or path.name == ".state":
+            raise KeyboardInterrupt
+        remove(path, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(*((SideFile, "discard") if moment == "discard" else (shutil, "rmtree")), killed)
+        train(base, pairs, output)
+    assert (output / ".state").exists()
+    train(base, pairs, output)
+    assert {path.name for path in output.iterdir()} == FILES
+    assert weights(output) == weights(trained)
 
 
 # Bad input

@@ -100,5 +100,5 @@ def train_model(
     )
     write_text(output / "README.md", model_card(output.name, described, rows, origin, log))
     write_model(output / "model.json", output, trained_from=origin)
+    history.discard()  # before the states that it names
     shutil.rmtree(state, ignore_errors=True)
-    history.discard()
