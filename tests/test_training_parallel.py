@@ -103,6 +103,8 @@ def test_processes_train_as_one_does(inputs, unbroken, tmp_path, name):
         key: (value.shape, value.dtype) for key, value in second.items()
     }
     assert {path.name for path in several.iterdir()} == {path.name for path in one.iterdir()}
+    dtype = "bfloat16" if settings.get("dtype") == "mixed" else "float32"
+    assert read_json(several / "config.json")["dtype"] == read_json(one / "config.json")["dtype"] == dtype
     assert read_json(several / "training_stats.json")["processes"] == count
 
 

@@ -147,7 +147,10 @@ def publish(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with write_errors(temporary):
-            model.save_pretrained(temporary, state_dict=weights)
+            dtype = next(iter(weights.values())).dtype if weights else model.dtype
+            model.save_pretrained(temporary, state_dict=weights)  # empties the weights, and writes the model's own dtype
+            model.config.dtype = dtype
+            model.config.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
         for stale in [output / "model.json", *output.glob("*.safetensors*")]:
             stale.unlink(missing_ok=True)

@@ -285,5 +285,4 @@ class Trainer:
         weights = whole_state(self.model)
         if self.settings.dtype == "mixed":
             weights = {name: value.to(torch.bfloat16) for name, value in weights.items()}
-            self.model.config.dtype = torch.bfloat16
         return weights
