@@ -16,7 +16,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's matrix pro
 
 import torch
 from accelerate import Accelerator, DistributedType
-from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast_object_list
 from transformers import PreTrainedModel
 from transformers.optimization import Adafactor, get_scheduler
 
@@ -43,10 +43,11 @@ def make_accelerator(settings: TrainSettings) -> Accelerator:
     """
     set_threads(settings.threads)
     sharded = settings.sharding == "full"
-    # Without a GPU, accelerate joins processes only when told that there is none.
     patience = InitProcessGroupKwargs(timeout=LONGEST_LOAD)
+    once = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # DDP's buffers would be the gradients again
+    # Without a GPU, accelerate joins processes only when told that there is none.
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patience]
+        cpu=not torch.accelerator.is_available(), mixed_precision="no", kwargs_handlers=[patience, once]
     )
     if accelerator.distributed_type not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
         raise ValueError(
