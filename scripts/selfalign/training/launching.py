@@ -64,6 +64,7 @@ def launch(processes: int, command: list[str]) -> None:
         run_id=str(uuid.uuid4()),
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",  # any free port, so that two trainings can share a machine
+        local_addr="localhost",  # a machine's own name may lead nowhere
         max_restarts=0,
     )
     try:
