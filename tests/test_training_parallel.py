@@ -139,13 +139,16 @@ def test_processes_end_with_their_launcher(start, tmp_path):
         os.killpg(process.pid, 0)
 
 
-def test_an_error_of_all_processes_is_told_once(start, tmp_path):
+def test_an_error_of_all_processes_is_told_once(start, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     process = start("copies", tmp_path / "out", max_tokens=16)
     printed = process.communicate()[1]
     assert process.returncode == 1
     assert printed.count("error:") == 1
     assert "none of its 17 pairs fits into max_tokens" in printed
     assert "Traceback" not in printed
+    assert not list((tmp_path / "temporary").iterdir())  # nor is anything left there
 
 
 def test_one_process_cannot_shard(inputs, tmp_path):

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable
 
@@ -52,23 +53,25 @@ def launch(processes: int, command: list[str]) -> None:
         ValueError: one of them ended with an error that the user can mend, or by a signal.
         SystemExit: it ended with another error, and has printed its traceback.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # it would tell each failure again
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=str(uuid.uuid4()),
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",  # any free port, so that two trainings can share a machine
-        local_addr="localhost",  # a machine's own name may lead nowhere
-        max_restarts=0,
-    )
     try:
-        elastic_launch(config, sys.executable)(*command)
+        with tempfile.TemporaryDirectory(prefix="selfalign-training-") as folder:  # torch's own would stay behind
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=processes,
+                run_id=str(uuid.uuid4()),
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",  # any free port, so that two trainings can share a machine
+                local_addr="localhost",  # a machine's own name may lead nowhere
+                max_restarts=0,
+                logs_specs=DefaultLogsSpecs(log_dir=folder),
+            )
+            elastic_launch(config, sys.executable)(*command)
     except SignalException as error:
         raise SystemExit(128 + error.sigval) from error
     except ChildFailedError as error:
