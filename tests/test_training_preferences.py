@@ -1,6 +1,6 @@
 """Training on preferences: what the trainer sees, what it leaves, and what it says about bad input."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from selfalign.prompts.chat import SYSTEM_PROMPT, chat_prompt
 from selfalign.records.files import file_digest, read_json, read_jsonl, write_jsonl
 from selfalign.training.command import train_model
 from selfalign.training.examples import encode_pairs
-from selfalign.training.preferences import Preference, encode_preferences
+from selfalign.training.preferences import Preference, _Encoded, encode_preferences
 from selfalign.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(
@@ -144,6 +144,21 @@ def test_mixed_weights_are_saved_in_bfloat16_and_the_same_each_time(inputs, tmp_
     assert AutoModelForCausalLM.from_pretrained(first).dtype == torch.bfloat16
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
     assert (first / "training_log.jsonl").read_bytes() == (second / "training_log.jsonl").read_bytes()
+
+
+def test_dropout_is_for_the_steps_and_not_for_the_reference(inputs, tmp_path, monkeypatch):
+    modes = {"compute_ref_log_probs": set(), "training_step": set()}
+    for name, seen in modes.items():
+        real = getattr(_Encoded, name)
+
+        def spy(self, model, *arguments, seen=seen, real=real, **options):
+            result = real(self, model, *arguments, **options)
+            seen.add(model.training)
+            return result
+
+        monkeypatch.setattr(_Encoded, name, spy)
+    train(inputs, tmp_path / "out", replace(SETTINGS, dropout=0.2, epochs=1))
+    assert modes == {"compute_ref_log_probs": {False}, "training_step": {True}}
 
 
 def rows_without_one(path: Path) -> None:

@@ -188,7 +188,7 @@ class PreferenceTrainer:
         recorder = _Recorder(self, history, label, start)
         with memory_errors(self.settings, "training on preferences"):
             trainer = _Encoded(
-                model=load_base(self.described, self.settings),
+                model=load_base(self.described, self.settings).eval(),  # the reference's answers have no dropout
                 args=self.arguments,
                 train_dataset=load_from_disk(str(self.folder / "rows")),
                 processing_class=self.tokenizer,
