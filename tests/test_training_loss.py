@@ -112,6 +112,10 @@ def test_memory_that_runs_out_says_what_to_change():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     assert "gradient_checkpointing" not in str(error.value)
     assert "sharding" not in str(error.value)
+    settings = TrainSettings(objective="dpo")
+    with pytest.raises(ValueError, match="lower micro_batch_size") as error, memory_errors(settings, "step 3"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    assert "sharding" not in str(error.value)
     with pytest.raises(RuntimeError, match="size mismatch"), memory_errors(settings, "step 3"):
         raise RuntimeError("size mismatch")
 

@@ -88,7 +88,8 @@ def memory_errors(settings: TrainSettings, where: str) -> Iterator[None]:
         if settings.micro_batch_tokens is not None:
             size = f"micro_batch_tokens (now {settings.micro_batch_tokens})"
         more = "" if settings.gradient_checkpointing else ", set gradient_checkpointing: true"
-        more += "" if settings.sharding == "full" else ", or train on several GPUs with sharding: full"
+        if settings.objective == "sft" and settings.sharding == "none":
+            more += ", or train on several GPUs with sharding: full"
         raise ValueError(f"out of memory in {where}: lower {size}{more} ({str(error).splitlines()[0]})") from error
 
 
