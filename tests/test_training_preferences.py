@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfalign.engines.models import read_model
 from selfalign.prompts.chat import SYSTEM_PROMPT, chat_prompt
-from selfalign.records.files import file_digest, read_json, read_jsonl, write_jsonl
+from selfalign.records.files import file_digest, read_json, read_jsonl, write_json, write_jsonl
 from selfalign.training.command import train_model
 from selfalign.training.examples import encode_pairs
 from selfalign.training.preferences import Preference, _Encoded, encode_preferences
@@ -119,6 +119,21 @@ def test_it_leaves_what_supervised_training_leaves(inputs, trained):
     assert stats["cpu_s"] > 0
     card = (trained / "README.md").read_text()
     assert all(part in card for part in ("20 preferences", "PSF-2.0 20", "objective | dpo", "beta | 0.2"))
+
+
+def test_its_configuration_is_that_of_supervised_training(tmp_path):
+    """Of a base without a token for padding, whose settings of generation are not valid as they stand."""
+    base = make_base(tmp_path / "base", generation={"temperature": 0.6})
+    tokenizer = base.parent / "tokenizer_config.json"
+    write_json(tokenizer, {key: value for key, value in read_json(tokenizer).items() if key != "pad_token"})
+    inputs = base, write_pairs(tmp_path / "pairs.jsonl"), write_preferences(tmp_path / "preferences.jsonl")
+    settings = TrainSettings(objective="dpo", epochs=1, max_tokens=256)
+    dpo, sft = (
+        train(inputs, tmp_path / objective, replace(settings, objective=objective)) for objective in ("dpo", "sft")
+    )
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        assert read_json(dpo / name) == read_json(sft / name)
+    assert read_json(dpo / "generation_config.json")["temperature"] == 0.6
 
 
 def test_both_responses_are_the_tokens_of_supervised_training(inputs):

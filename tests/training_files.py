@@ -8,7 +8,7 @@ from conftest import ROOT
 from tiny_model import make_model
 
 from selfalign.engines.models import write_model
-from selfalign.records.files import write_jsonl
+from selfalign.records.files import read_json, write_json, write_jsonl
 from selfalign.records.rows import Pair
 
 BODIES = ("sorted(xs)", "[x + 1 for x in xs]", "sum(xs)", "xs[::-1]", "[x for x in xs if x % 2 == 0]", "len(set(xs))")
@@ -38,9 +38,11 @@ def make_pair(number: int) -> Pair:
     )
 
 
-def make_base(folder: Path, **options) -> Path:
-    """Write a tiny random base model; return its model.json."""
+def make_base(folder: Path, *, generation: dict | None = None, **options) -> Path:
+    """Write a tiny random base model, with these entries in its generation_config.json; return its model.json."""
     make_model(folder, **{"initializer_range": 0.02, **options})
+    settings = folder / "generation_config.json"
+    write_json(settings, read_json(settings) | (generation or {}))
     write_model(folder / "model.json", folder)
     return folder / "model.json"
 

@@ -1,5 +1,6 @@
 """Direct preference optimization on passing and failing responses, by TRL's trainer: repeatable, and resumable."""
 
+import copy
 import logging
 import os
 import sys
@@ -15,7 +16,13 @@ os.environ["TQDM_DISABLE"] = "1"
 
 import torch
 from datasets import Dataset, load_from_disk
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+)
 from trl import DPOConfig, DPOTrainer
 
 from selfalign.engines.models import Model
@@ -187,17 +194,22 @@ class PreferenceTrainer:
         self.arguments.save_steps = save_steps
         recorder = _Recorder(self, history, label, start)
         with memory_errors(self.settings, "training on preferences"):
+            model = load_base(self.described, self.settings).eval()  # the reference's answers have no dropout
+            # The trainer changes these to suit itself, and saves no settings of generation that are in any way odd.
+            config, generation = copy.deepcopy(model.config), model.generation_config
+            model.generation_config = GenerationConfig()
             trainer = _Encoded(
-                model=load_base(self.described, self.settings).eval(),  # the reference's answers have no dropout
+                model=model,
                 args=self.arguments,
                 train_dataset=load_from_disk(str(self.folder / "rows")),
-                processing_class=self.tokenizer,
+                processing_class=copy.deepcopy(self.tokenizer),
                 callbacks=[recorder],
             )
             trainer.remove_callback(PrinterCallback)
             done = self.folder / f"checkpoint-{start['step']}"
             trainer.train(resume_from_checkpoint=str(done) if start["step"] else None)
         self.model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
+        self.model.config, self.model.generation_config = config, generation
         times = recorder.times()
         tokens = self.settings.epochs * sum(len(one.tokens) for pair in self.examples for one in pair)
         return {
