@@ -39,7 +39,7 @@ KILLED = ("copies", "sharded", "preferences")
 def inputs(tmp_path_factory) -> tuple[Path, Path, Path]:
     """Return the files of a base model, of pairs, whose last step has one row for two processes, and of preferences."""
     folder = tmp_path_factory.mktemp("inputs")
-    base = make_base(folder / "base", tie_word_embeddings=True)
+    base = make_base(folder / "base", generation={"temperature": 0.6}, tie_word_embeddings=True)
     return base, write_pairs(folder / "pairs.jsonl", 17), write_preferences(folder / "preferences.jsonl")
 
 
@@ -105,6 +105,8 @@ def test_processes_train_as_one_does(inputs, unbroken, tmp_path, name):
     assert {path.name for path in several.iterdir()} == {path.name for path in one.iterdir()}
     dtype = "bfloat16" if settings.get("dtype") == "mixed" else "float32"
     assert read_json(several / "config.json")["dtype"] == read_json(one / "config.json")["dtype"] == dtype
+    assert read_json(several / "generation_config.json") == read_json(one / "generation_config.json")
+    assert read_json(several / "generation_config.json")["temperature"] == 0.6
     assert read_json(several / "training_stats.json")["processes"] == count
 
 

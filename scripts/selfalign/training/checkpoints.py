@@ -10,7 +10,15 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from torch.distributed.tensor import DTensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from selfalign.engines.models import Model
 from selfalign.training.settings import TrainSettings
@@ -70,6 +78,8 @@ def load_base(described: Model, settings: TrainSettings, *, weights: bool = True
         else:
             with torch.device("meta"):
                 model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+            if (folder / GENERATION_CONFIG_NAME).exists():
+                model.generation_config = GenerationConfig.from_pretrained(folder)
     if settings.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     return model.train()
