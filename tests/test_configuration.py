@@ -64,6 +64,8 @@ MISTAKES = [
     ("models.base.train", {}, "models.base.train: a pretrained model is not trained here"),
     ("models.aligned.train", {"objective": "dpo", "sharding": "full"}, "train.sharding: 'full' is not allowed"),
     ("models.aligned.train", {"objective": "dpo", "dtype": "bfloat16"}, "train.dtype: 'bfloat16' is not allowed"),
+    ("models.aligned.train", {"max_grad_norm": 0}, "train.max_grad_norm: -1 was expected, and 0 is less than or"),
+    ("models.aligned.train", {"max_grad_norm": -2}, "train.max_grad_norm: -1 was expected, and -2 is less than"),
     ("models.aligned.train", {"micro_batch_tokens": 0}, "0 is less than the minimum of 1"),
     ("models.aligned.dataset", "delete", "models.aligned: the key 'dataset' is missing"),
     ("corpora.packages.source", {"kind": "folder", "path": "no/corpus"}, "source.path: no/corpus does not exist"),

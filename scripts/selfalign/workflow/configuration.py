@@ -70,6 +70,8 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
         known = [str(value) for value in error.validator_value]
         near = _nearest(str(error.instance), known)
         yield f"{at}{error.instance!r} is not allowed; {near}Allowed: {', '.join(known)}"
+    elif error.validator == "anyOf":
+        yield f"{at}{', and '.join(part.message for part in error.context)}"
     else:
         yield f"{at}{error.message}"
 
