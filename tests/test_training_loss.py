@@ -137,6 +137,8 @@ def test_a_loss_that_is_no_number_says_what_to_change(loss):
         ("NVIDIA A10G", "bfloat16", 70.0),
         ("NVIDIA L40S", "bfloat16", 362.0),
         ("NVIDIA L4", "bfloat16", 121.0),
+        ("NVIDIA RTX A4000", "mixed", None),
+        ("NVIDIA GH200 480GB", "mixed", None),
         ("cpu", "float32", None),
     ],
 )

@@ -1,11 +1,12 @@
 """What a training used of its machine: memory, and the part of a GPU's arithmetic that it turned into training."""
 
+import re
 import resource
 
 import torch
 
-# Dense bfloat16 and float32 (no TF32) operations per second, 10^12, from NVIDIA's data sheets. A name is looked for in
-# torch.cuda.get_device_name(); the first that is found counts.
+# Dense bfloat16 and float32 (no TF32) operations per second, 10^12, from NVIDIA's data sheets. Whole words are
+# looked for in torch.cuda.get_device_name(), so that an RTX A4000 is no A40; the first that is found counts.
 PEAKS = (
     ("H200 NVL", 835.5, 60.0),
     ("H200", 989.4, 67.0),
@@ -26,7 +27,7 @@ PEAKS = (
 def peak_flops(name: str, dtype: str) -> float | None:
     """Return the operations per second that a GPU of this name can do at most; None where we do not know."""
     for known, half, single in PEAKS:
-        if known in name:
+        if re.search(rf"\b{known}\b", name):
             return (single if dtype == "float32" else half) * 1e12
     return None
 
