@@ -42,8 +42,9 @@ rule train_model:
         model=names(TRAINED),
     conda:
         "../envs/core.yaml"
+    threads: lambda wildcards: config["models"][wildcards.model]["train"]["threads"]
     resources:
-        gpu=1,  # --set-resources train_model:gpu=8
+        gpu=1,  # --set-resources train_model:gpu=8 --set-threads train_model=8
     params:
         code=code("train_model"),
         settings=lambda wildcards: json.dumps(config["models"][wildcards.model]["train"]),

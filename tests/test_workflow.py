@@ -214,6 +214,17 @@ def test_training_gets_the_gpus_of_its_job_and_the_preferences_of_its_dataset(tm
     assert sum("--preferences" in line for line in commands) == 1
 
 
+def test_a_training_takes_its_threads_of_the_cores(tmp_path):
+    config = yaml.safe_load((ROOT / "tests/configs/small.yaml").read_text())
+    config["models"]["aligned"]["train"]["threads"] = 3
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    options = ["-n", "-s", str(ROOT / "Snakefile"), "--configfile", "config.yaml", "--quiet", "host", "--cores", "4"]
+    result = snakemake("results/models/aligned/model.json", *options, "--directory", str(tmp_path), cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    job = (result.stdout + result.stderr).split("\nrule train_model:")[1].split("\nrule ")[0]
+    assert "threads: 3" in job
+
+
 def test_a_wrong_config_is_one_clear_error(tmp_path):
     result = snakemake("-n", "-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "--config", "sead=1")
     assert result.returncode == 1
