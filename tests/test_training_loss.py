@@ -51,9 +51,7 @@ def test_the_loss_of_parts_is_summed_in_float32(tmp_path, monkeypatch, dtype):
     examples, _ = encode_pairs(
         map(make_pair, range(20)), AutoTokenizer.from_pretrained(tmp_path), system=SYSTEM_PROMPT, max_tokens=256
     )
-    full, fused = (
-        ResponseLoss(model, kind, autocast=dtype == "mixed")(*pad(examples)) for kind in ("full", "fused")
-    )
+    full, fused = (ResponseLoss(model, kind, autocast=dtype == "mixed")(*pad(examples)) for kind in ("full", "fused"))
     assert fused.dtype == torch.float32
     assert fused.item() == pytest.approx(full.item(), rel=3e-4)
 

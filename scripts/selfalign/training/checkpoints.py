@@ -158,7 +158,7 @@ def publish(
     try:
         with write_errors(temporary):
             dtype = next(iter(weights.values())).dtype if weights else model.dtype
-            model.save_pretrained(temporary, state_dict=weights)  # empties the weights, and writes the model's own dtype
+            model.save_pretrained(temporary, state_dict=weights)  # empties the weights, and writes its own dtype
             model.config.dtype = dtype
             model.config.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
