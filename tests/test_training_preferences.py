@@ -64,7 +64,8 @@ def test_the_log_holds_the_loss_of_the_method(inputs, trained):
     assert [row["step"] for row in log] == list(range(1, 17))
     assert [row["epoch"] for row in log] == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
     assert log[0]["loss"] == pytest.approx(0.6931, abs=1e-4)  # log 2: the model is its own reference
-    assert (log[0]["margin"], log[0]["reward_chosen"]) == (0, 0)
+    # The reference answered in other batches, with other padding: equal up to rounding.
+    assert (log[0]["margin"], log[0]["reward_chosen"]) == pytest.approx((0, 0), abs=1e-5)
     assert log[-1]["loss"] < 0.6
     assert log[-1]["accuracy"] == 1
     # 16 steps, of which round(0.05 x 16) = 1 warms up
