@@ -54,6 +54,65 @@ def test_a_slow_engine_gets_less():
     assert {prefix for engine, prefix in taken if engine == 0} == {"a"}
 
 
+def few_shot(count: int, n: int, sets: int = 16) -> list[Request]:
+    """Return requests of n samples over a number of prefixes."""
+    prompts = [f"{number % sets:03} {number}" for number in range(count)]
+    return [
+        Request(id=str(number), prompt=prompt, shared=3, n=n, max_tokens=1, seeds=tuple(range(n)))
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+def given(lists: list[list[Request]]) -> list[int]:
+    """Return the samples that each engine was given."""
+    return [sum(request.n for request in requests) for requests in lists]
+
+
+SMALL = [  # requests, samples, prefixes, engines, sequences that one decodes at once
+    (200, 10, 16, 8, 1024),
+    (164, 1, 1, 8, 1024),
+    (1140, 1, 1, 8, 256),
+    (5, 10, 1, 8, 256),
+]
+
+
+@pytest.mark.parametrize(("count", "n", "sets", "engines", "sequences"), SMALL)
+def test_a_small_job_is_shared_by_all_engines(count, n, sets, engines, sequences):
+    lists = PrefixQueue(few_shot(count, n, sets), engines).hand_out([0] * engines, [3 * sequences] * engines)
+    assert sum(given(lists)) == count * n
+    assert max(given(lists)) - min(given(lists)) <= n
+
+
+def test_engines_keep_to_their_prefixes_when_they_share():
+    lists = PrefixQueue(few_shot(160, 10), 8).hand_out([0] * 8, [1000] * 8)
+    for requests in lists:
+        prefixes = [request.prompt[:3] for request in requests]
+        assert len(set(prefixes)) == 2
+        assert sorted(prefixes) == prefixes, "one after the other"
+
+
+def test_full_engines_get_no_more_and_none_is_idle_while_others_have_a_backlog():
+    most, speed = [30, 30, 60], [1, 7, 20]  # samples finished in each turn
+    asked = few_shot(200, 4)
+    queue, load, seen = PrefixQueue(asked, 3), [0, 0, 0], []
+    for _ in range(1000):
+        lists = queue.hand_out(load, most)
+        seen += [request.id for requests in lists for request in requests]
+        load = [before + new for before, new in zip(load, given(lists), strict=True)]
+        assert all(at < limit + 4 for at, limit in zip(load, most, strict=True))
+        if len(seen) < len(asked):
+            assert all(at >= limit for at, limit in zip(load, most, strict=True)), "what is left waits for room"
+        load = [max(at - done, 0) for at, done in zip(load, speed, strict=True)]
+        if not any(load):
+            break
+    assert sorted(seen, key=int) == [request.id for request in asked]
+
+
+def test_what_an_engine_has_to_do_already_counts():
+    lists = PrefixQueue(few_shot(10, 1), 3).hand_out([4, 0, 12], [12, 12, 12])
+    assert given(lists) == [3, 7, 0]
+
+
 GPUS = [  # CUDA_VISIBLE_DEVICES, tensor and data parallel size, what each process gets
     (None, 4, 1, [None]),
     ("0,1", 1, 2, [["0"], ["1"]]),

@@ -1,7 +1,7 @@
 """Which request goes to which engine next, when several engines with a prefix cache each share one list."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from selfalign.engines.port import Request
 
@@ -33,3 +33,19 @@ class PrefixQueue:
             else:
                 return None
         return self._at[engine].popleft()
+
+    def hand_out(self, samples: Sequence[int], most: Sequence[int]) -> list[list[Request]]:
+        """Return requests for each engine: the next one always goes to the engine with the least to do.
+
+        Args:
+            samples: What each engine has to do now.
+            most: With how many samples an engine is full; the request that reaches it is its last.
+        """
+        load = list(samples)
+        given: list[list[Request]] = [[] for _ in load]
+        while True:
+            engine = min(range(len(load)), key=lambda number: load[number] / most[number])
+            if load[engine] >= most[engine] or (request := self.take(engine)) is None:
+                return given
+            given[engine].append(request)
+            load[engine] += request.n

@@ -64,8 +64,10 @@ class VllmEngine:
         queue = PrefixQueue((request for request in requests if request.id not in done), len(self._processes))
         try:
             while True:
-                for number, process in enumerate(self._processes):
-                    process.feed(queue, number)
+                samples = [process.samples for process in self._processes]
+                most = [AHEAD * process.sequences for process in self._processes]
+                for process, given in zip(self._processes, queue.hand_out(samples, most), strict=True):
+                    process.take_on(given)
                 working = [process for process in self._processes if process.samples]
                 if not working:
                     return
@@ -100,12 +102,8 @@ class _Process:
             raise ValueError(first.text)
         self.sequences, self.children = first.sequences, first.children
 
-    def feed(self, queue: PrefixQueue, number: int) -> None:
-        """Fill up with requests of the queue."""
-        requests = []
-        while self.samples < AHEAD * self.sequences and (request := queue.take(number)):
-            requests.append(request)
-            self.samples += request.n
+    def take_on(self, requests: list[Request]) -> None:
+        self.samples += sum(request.n for request in requests)
         if requests:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # receive() says what happened
                 self.connection.send(requests)
