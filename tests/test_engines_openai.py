@@ -189,6 +189,48 @@ def test_one_row_that_the_server_does_not_answer_is_a_drop(act, reason, message,
     assert message in capsys.readouterr().err
 
 
+def test_one_refused_prompt_with_many_samples_is_one_drop(model, monkeypatch):
+    monkeypatch.setenv("TEST_KEY", KEY)
+    filtered = status(400, "filtered", error="content_filter")
+    plan = lambda _, asked: filtered if asked["prompt"] == "bad" else say("fine")  # noqa: E731
+    asked = [
+        Request(id=prompt, prompt=prompt, n=20, max_tokens=4, seeds=tuple(range(20))) for prompt in ("a", "bad", "b")
+    ]
+    with CompletionServer(None, "tiny", plan) as server:
+        groups = list(open_engine(model, settings(server, concurrency=2)).complete(asked))
+    assert {(one.id, one.finish_reason) for group in groups for one in group} == {
+        ("a", "stop"),
+        ("bad", "content_filter"),
+        ("b", "stop"),
+    }
+    assert [len(group) for group in groups] == [20, 20, 20]
+
+
+@pytest.mark.parametrize("count", [2, 15])
+def test_few_requests_that_all_fail_are_no_finished_stage(count, model, monkeypatch):
+    """The cause is the server's, and nobody would ask for their rows again."""
+    with pytest.raises(ValueError, match=f"completes none of {count} requests one after the other, for the reason"):
+        ask(model, lambda *_: status(400, "seed is not supported"), monkeypatch, count=count)
+
+
+def test_the_last_requests_may_be_refused_where_others_were_not(model, monkeypatch):
+    """Whether in this call, in the one before, or in a run before this one."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+    plan = lambda _, asked: say("fine") if asked["prompt"] == "0" else status(400, "bad")  # noqa: E731
+    bad = few(4)[1:]
+    with CompletionServer(None, "tiny", plan) as server:
+        engine = open_engine(model, settings(server))
+        runs = [list(engine.complete(few(4))), list(engine.complete(bad))]
+        runs.append(list(open_engine(model, settings(server)).complete(few(4), done={"r0"})))
+        for groups in runs:
+            refused = {one.id for group in groups for one in group if one.finish_reason == "refused by the server"}
+            assert refused == {request.id for request in bad}
+        with pytest.raises(ValueError, match="completes none of 3 requests"):
+            list(open_engine(model, settings(server)).complete(bad))
+        [[alone]] = open_engine(model, settings(server)).complete(bad[:1])
+    assert alone.finish_reason == "refused by the server"
+
+
 HOPELESS = [  # what all requests meet, how many of them, the message
     (status(401, "expired"), 1, "refuses the key in TEST_KEY"),
     (status(404, "no such model"), 1, "answered with an error: .*no such model"),

@@ -23,7 +23,7 @@ FILTERED = "content_filter"
 UNANSWERED = "no answer from the server"
 LEFT_OUT = (REFUSED, FILTERED, UNANSWERED)
 LONGEST = 200_000  # characters of a text, far beyond any max_tokens: some servers know no limit
-STREAK = 16  # of those without a completion in between: not the rows are to blame
+STREAK = 16  # requests of those, without a completion in between: not the rows are to blame
 FATAL = (401, 402, 404)  # key, account, model
 AGAIN = (408, 409, 425, 429)  # beside those of 500 and above
 LONG_HINTS = ("context length", "context size", "too long", "max_model_len")
@@ -46,6 +46,7 @@ class OpenAIEngine:
         self.options = {"base_url": settings.url, "api_key": key, "timeout": settings.timeout}
         self.model = settings.model or model.name_or_path.removeprefix(SERVED)
         self.usage = Usage()
+        self._completes = False
         self._said: set[str] = set()
         with openai.OpenAI(**self.options, max_retries=2) as client:
             try:
@@ -62,6 +63,7 @@ class OpenAIEngine:
 
     def complete(self, requests: Iterable[Request], done: Collection[str] = ()) -> Iterator[list[Completion]]:
         """Yield the samples of each request as soon as all are finished (see `Engine.complete`)."""
+        self._completes |= bool(done)
         requests = [request for request in requests if request.id not in done]
         queue = ((request, k) for request in requests for k in range(request.n))
         finished: dict[str, list[Completion]] = {request.id: [] for request in requests}
@@ -81,14 +83,13 @@ class OpenAIEngine:
                             raise failures[0]
                         held += [task.result() for task in ready]
                         if all(completion.finish_reason in LEFT_OUT for _, completion in held):
-                            if len(held) < STREAK:
-                                continue
-                            raise ValueError(
-                                f"engine openai: {self.settings.url} completes none of {len(held)} requests one after "
-                                "the other, for the reason above; finished rows are kept"
-                            )
+                            self._check_streak(len({request.id for request, _ in held}), STREAK)
+                            continue
+                        self._completes = True
                     elif not held:
                         break
+                    elif not self._completes:
+                        self._check_streak(len({request.id for request, _ in held}), 2)
                     for request, completion in held:
                         samples = finished[request.id]
                         samples.append(completion)
@@ -97,6 +98,13 @@ class OpenAIEngine:
                     held = []
             finally:
                 runner.run(_end(running, client))
+
+    def _check_streak(self, requests: int, too_many: int) -> None:
+        if requests >= too_many:
+            raise ValueError(
+                f"engine openai: {self.settings.url} completes none of {requests} requests one after the other, for the "
+                "reason above; finished rows are kept"
+            )
 
     async def _ask(self, client, patience: Patience, request: Request, k: int) -> tuple[Request, Completion]:
         """Return the sample, after as many tries as it takes.
