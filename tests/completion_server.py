@@ -54,6 +54,16 @@ def say(text: str, finish_reason: str = "stop"):
     return lambda handler, asked: handler.answer(200, completion(asked, text, finish_reason))
 
 
+def say_late(text: str, seconds: float):
+    """Return what answers with a text after a while."""
+
+    def act(handler: "_Handler", asked: dict) -> None:
+        time.sleep(seconds)
+        say(text)(handler, asked)
+
+    return act
+
+
 def completion(asked: dict, text: str, finish_reason: str, prompt_tokens: int = 1, completion_tokens: int = 1) -> dict:
     """Return the body of a good answer."""
     choice = {"index": 0, "text": text, "finish_reason": finish_reason, "logprobs": None}

@@ -13,6 +13,7 @@ from math import comb
 from pathlib import Path
 
 import pytest
+from completion_server import KEY, CompletionServer, say_late, status
 from conftest import ROOT
 from tiny_model import make_model, make_tokenizer
 
@@ -28,7 +29,7 @@ from selfalign.benchmarks.scoring import score_benchmark
 from selfalign.benchmarks.statistics import bootstrap_interval, paired_difference, pass_at_k, permutation_test
 from selfalign.benchmarks.tasks import Check, Task, read_tasks
 from selfalign.benchmarks.verification import verify_completions
-from selfalign.engines.models import read_model, write_model
+from selfalign.engines.models import fetch_model, read_model, write_model
 from selfalign.prompts.chat import SYSTEM_PROMPT, chat_template
 from selfalign.prompts.documents import chat_document, load_prompts
 from selfalign.records.files import read_json, read_jsonl, write_jsonl
@@ -545,6 +546,45 @@ def test_killed_completions_go_on_to_the_same_answers(demo, model, tmp_path, cap
     capfd.readouterr()
     assert complete(killed) == unbroken
     assert "resuming after" in capfd.readouterr().err
+
+
+def test_a_request_without_an_answer_of_the_server_is_no_failed_answer(demo, tmp_path, monkeypatch):
+    """One that it refuses is."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setattr("selfalign.engines.patience.LONGEST_WAIT", 0.02)
+    fetch_model("served:tiny", tmp_path / "model.json", ROOT)
+    faults = [status(400, "filtered", error="content_filter"), status(500, "it crashes on this one")]
+    seeds: list[int] = []  # the order in which requests came first
+
+    def plan(_: int, asked: dict):
+        if asked["seed"] not in seeds:
+            seeds.append(asked["seed"])
+        at = seeds.index(asked["seed"])
+        return faults[at] if at < len(faults) else say_late("pass", 0.1)
+
+    def complete() -> list[Answer]:
+        complete_benchmark(
+            model=tmp_path / "model.json",
+            engine=json.dumps({"kind": "openai", "url": server.base, "api_key_env": "TEST_KEY", "patience": 5}),
+            benchmark=demo,
+            settings=AskSettings(prompt="few-shot", prompts=str(PROMPTS), max_tokens=5),
+            run_seed=5,
+            label="test",
+            output=tmp_path / "completions.jsonl",
+            stats=tmp_path / "completions.json",
+        )
+        return [Answer.load(row) for row in read_jsonl(tmp_path / "completions.jsonl")]
+
+    with CompletionServer(None, "tiny", plan) as server:
+        with pytest.raises(ValueError, match=r"test: the server left 1 of 3 requests without an answer .*: run again"):
+            complete()
+        assert not (tmp_path / "completions.jsonl").exists()
+        faults[1] = say_late("mended", 0)
+        before = len(server.asked)
+        answers = complete()
+        assert len(server.asked) == before + 1, "finished rows are kept"
+    assert sorted((answer.texts[0], answer.drop) for answer in answers)[0] == ("", "content_filter")
+    assert {answer.texts[0] for answer in answers} == {"", "mended", "pass"}
 
 
 VERDICT = Verdict(id="", verdict="passed", detail="", cpu_s=0.1, wall_s=0.1, max_rss_mb=9.0, assertions=1, core="c")

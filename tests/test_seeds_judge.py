@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from completion_server import KEY, CompletionServer, say_late, status
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import selfalign.seeds.judge as judge_module
@@ -40,13 +41,13 @@ def model(tmp_path_factory) -> Path:
     return path
 
 
-def judge(folder: Path, functions: list[Function], model: Path, settings: DocstringJudge, batch_size: int = 4) -> dict:
+def judge(folder: Path, functions: list[Function], model: Path, settings: DocstringJudge, **engine) -> dict:
     """Judge functions into a folder; return id to reason, None for the kept ones."""
     judge_functions(
         functions,
         settings,
         model=model,
-        engine=json.dumps({"batch_size": batch_size}),
+        engine=json.dumps({"batch_size": 4} | engine),
         prompts=PROMPTS,
         run_seed=7,
         label="judge",
@@ -186,6 +187,29 @@ def test_a_real_model_judges_every_function_and_a_stopped_run_ends_the_same(tmp_
         "rejected.parquet",
         "stats.json",
     ]
+
+
+def test_a_function_without_an_answer_of_the_server_is_not_rejected(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setattr("selfalign.engines.patience.LONGEST_WAIT", 0.02)
+    fetch_model("served:judge", tmp_path / "model.json", ROOT)
+    down = [status(500, "it crashes on this one")]
+
+    def plan(_: int, asked: dict):
+        return down[0] if down and "def f2(" in asked["prompt"] else say_late("Yes", 0.1)
+
+    settings = DocstringJudge(model="base", shots=1)
+    with CompletionServer(None, "judge", plan) as server:
+        engine = {"kind": "openai", "url": server.base, "api_key_env": "TEST_KEY", "patience": 5}
+        functions = [function(number) for number in range(4)]
+        arguments = (tmp_path, functions, tmp_path / "model.json", settings)
+        with pytest.raises(ValueError, match=f"judge: the server left 1 of 4 .*{functions[2].id}.*: run again"):
+            judge(*arguments, **engine)
+        assert not (tmp_path / "rejected.parquet").exists()
+        before = len(server.asked)
+        down.clear()
+        assert judge(*arguments, **engine) == dict.fromkeys(row.id for row in functions)
+        assert len(server.asked) == before + 1
 
 
 def command(folder: Path, model: Path, filters: object, **replaced: object) -> subprocess.CompletedProcess:

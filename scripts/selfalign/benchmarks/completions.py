@@ -91,7 +91,7 @@ def complete_benchmark(
                 requests.append(request(name, task, wording, [name]))
         if not requests:
             break
-        rows = complete_rows(opened, requests, side, _row_id, _to_row, label)
+        rows = complete_rows(opened, requests, side, _row_id, _to_row, label, need_all=True)
         for row in rows.values():
             answers[samples[row["request"], row["k"]]].append(Completion(**row["completion"]))
         waiting = list(samples.values())
@@ -104,7 +104,7 @@ def complete_benchmark(
         reasons = [completion.finish_reason for completion in completions]
         task = tasks[task_id]
         code, drop = KINDS[task.kind].build_code(task, texts, completes_prompt=way == "completion")
-        # Nothing was written where the prompt is too long, or a server did not answer.
+        # Nothing was written where the prompt is too long, or a server refused it.
         lacking = [one.finish_reason for one in completions if not one.text and one.finish_reason not in WRITTEN]
         if lacking:
             code, drop = "", lacking[0]

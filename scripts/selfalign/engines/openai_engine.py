@@ -2,11 +2,13 @@
 
 The server sees one request for each sample, with that sample's seed; how far the seed makes its answer reproducible
 is the server's promise, not ours. What it fails at is tried again (`selfalign.engines.patience`); a row that it refuses
-or never answers is a completion with that as its finish reason; what would hit all rows stops the stage.
+or, while it answers others, never answers is a completion with that as its finish reason; what would hit all rows stops
+the stage.
 """
 
 import asyncio
 import json
+import math
 import os
 import re
 import sys
@@ -15,12 +17,11 @@ from collections.abc import Collection, Iterable, Iterator
 
 from selfalign.engines.models import SERVED, Model
 from selfalign.engines.patience import TRIES, GaveUp, Patience, read_retry_after
-from selfalign.engines.port import TOO_LONG, Completion, EngineSettings, Request, Usage
+from selfalign.engines.port import TOO_LONG, UNANSWERED, Completion, EngineSettings, Request, Usage
 from selfalign.engines.text import cut_at_stop
 
 REFUSED = "refused by the server"
 FILTERED = "content_filter"
-UNANSWERED = "no answer from the server"
 LEFT_OUT = (REFUSED, FILTERED, UNANSWERED)
 LONGEST = 200_000  # characters of a text, far beyond any max_tokens: some servers know no limit
 STREAK = 16  # requests of those, without a completion in between: not the rows are to blame
@@ -102,8 +103,8 @@ class OpenAIEngine:
     def _check_streak(self, requests: int, too_many: int) -> None:
         if requests >= too_many:
             raise ValueError(
-                f"engine openai: {self.settings.url} completes none of {requests} requests one after the other, for the "
-                "reason above; finished rows are kept"
+                f"engine openai: {self.settings.url} completes none of {requests} requests one after the other, for "
+                "the reason above; finished rows are kept"
             )
 
     async def _ask(self, client, patience: Patience, request: Request, k: int) -> tuple[Request, Completion]:
@@ -112,7 +113,8 @@ class OpenAIEngine:
         Raises:
             ValueError: the server fails for all.
         """
-        tries = 0
+        tries = blamed = 0
+        failing_since = math.inf
         while True:
             if (wait := patience.resume - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
@@ -140,7 +142,12 @@ class OpenAIEngine:
                     patience.answered()
                     return request, self._refused(error, code, request, k)
                 tries += 1
-                if tries >= TRIES and status != 429 and await self._is_up(client):
+                if tries == 1:
+                    failing_since = time.monotonic()
+                # Up to the first answer to another request, the fault may be the server's: those tries are one.
+                if tries == 1 or patience.last_answer > failing_since:
+                    blamed += 1
+                if blamed >= TRIES and status != 429:
                     self._say(f"leaves a request without an answer after {tries} tries: {_short(error)}")
                     return request, _without_text(request, k, UNANSWERED)
                 try:
@@ -151,16 +158,6 @@ class OpenAIEngine:
                 if wait >= 10:
                     self._say(f"fails ({_short(error)}); trying again, the first time in {wait:.0f} s")
                 await asyncio.sleep(wait)
-
-    async def _is_up(self, client) -> bool:
-        """Tell whether the server answers at all."""
-        try:
-            await client.models.list()
-        except self.openai.APIStatusError as error:
-            return error.status_code < 500
-        except self.openai.APIConnectionError:
-            return False
-        return True
 
     def _read(self, answer, request: Request, k: int) -> Completion:
         choices = getattr(answer, "choices", None)

@@ -6,7 +6,7 @@ import time
 from email.utils import parsedate_to_datetime
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds before the next try where the server does not say how many
-TRIES = 8  # of one request at a server that is up; about a minute
+TRIES = 8  # of one request at a server that answers others; about a minute
 
 
 class GaveUp(Exception):
@@ -21,16 +21,19 @@ class Patience:
 
     Attributes:
         resume: Moment (monotonic) before which nobody asks.
+        last_answer: Moment of the last answer to anybody.
     """
 
     def __init__(self, limit: float):
         self.limit = limit
         self.resume = 0.0
+        self.last_answer = -math.inf
         self._failing_since: float | None = None
 
     def answered(self) -> None:
         """Note that the server works; the refusal of a request is an answer, too."""
         self._failing_since = None
+        self.last_answer = time.monotonic()
 
     def failed(self, tries: int, retry_after: float | None) -> float:
         """Note a failure; return in how many seconds to try again.

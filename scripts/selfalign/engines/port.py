@@ -12,6 +12,7 @@ from selfalign.records import settings as records_settings
 KINDS = ("transformers", "vllm", "openai")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 TOO_LONG = "prompt too long"
+UNANSWERED = "no answer from the server"  # whose other requests were answered
 RUNTIME = (  # settings that no completion depends on, as far as the engine goes
     "concurrency",
     "timeout",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from selfalign.engines.port import Completion, Engine, Request, Usage
+from selfalign.engines.port import UNANSWERED, Completion, Engine, Request, Usage
 from selfalign.records.files import SideFile
 from selfalign.records.progress import Progress
 
@@ -20,6 +20,8 @@ def complete_rows(
     row_id: Callable[[str, int], str],
     to_row: Callable[[Completion], dict],
     label: str,
+    *,
+    need_all: bool = False,
 ) -> dict[str, dict]:
     """Complete all requests, storing finished groups in the side file; return the rows by id.
 
@@ -27,6 +29,10 @@ def complete_rows(
         row_id: Row id of a request's id and a sample number.
         to_row: The row of a completion; its `id` is that of `row_id`.
         label: For progress lines.
+        need_all: A request that a server left without an answer must not become a row.
+
+    Raises:
+        ValueError: there are such requests; the rows of all others are stored.
     """
     requests = list(requests)
     rows = {row["id"]: row for row in side.rows}
@@ -34,12 +40,21 @@ def complete_rows(
     done = {request.id for request in requests if all(row_id(request.id, k) in rows for k in range(request.n))}
     finished = sum(request.n for request in requests if request.id in done)
     progress = Progress(label, len(wanted), done=finished)
+    unanswered: set[str] = set()
     for completions in engine.complete(requests, done):
+        if need_all:
+            unanswered.update(one.id for one in completions if one.finish_reason == UNANSWERED)
+            completions = [one for one in completions if one.id not in unanswered]
         new = [to_row(completion) for completion in completions]
         side.append(new)
         rows.update((row["id"], row) for row in new)
         # A group that a kill tore runs again whole; its stored rows are counted already.
         progress.add(sum(completion.id not in done for completion in completions))
+    if unanswered:
+        raise ValueError(
+            f"{label}: the server left {len(unanswered):,} of {len(requests):,} requests without an answer (one is "
+            f"{min(unanswered)}), and no answer must not count as a wrong one; finished rows are kept: run again"
+        )
     return {key: rows[key] for key in wanted}
 
 

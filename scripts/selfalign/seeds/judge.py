@@ -139,7 +139,7 @@ def judge_functions(
     answers, usage = {}, Usage()
     if requests:
         opened = open_engine(model, engine_settings)
-        answers = complete_rows(opened, requests, side, row_id, to_row, label)
+        answers = complete_rows(opened, requests, side, row_id, to_row, label, need_all=True)
         usage = opened.usage
 
     def judge(candidates: Sequence[Candidate]) -> Outcomes:
