@@ -161,6 +161,15 @@ def test_nobody_asks_before_the_server_said(headers, model, monkeypatch):
     assert min(later) >= 1.5
 
 
+@pytest.mark.parametrize("retry_after", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_server_that_asks_for_no_pause_gets_one(retry_after, model, monkeypatch):
+    act = status(503, "starting", Retry_After=retry_after)
+    got, server = ask(model, lambda number, _: act if number < 3 else say("fine"), monkeypatch, count=1)
+    assert got == {"r0": ("fine", "stop")}
+    pauses = [later - before for before, later in zip(server.times, server.times[1:], strict=False)]
+    assert all(pause >= least for pause, least in zip(pauses, (0.37, 0.75, 1.5), strict=True))
+
+
 def test_a_date_is_waited_for_too(model, monkeypatch):
     when = formatdate(time.time() + 2, usegmt=True)  # whole seconds
     plan = lambda number, _: status(503, "starting", Retry_After=when) if number == 0 else say("fine")  # noqa: E731

@@ -48,17 +48,16 @@ class Patience:
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
-        if retry_after is None:
-            wait = min(FIRST_WAIT * 2 ** min(tries - 1, 10), LONGEST_WAIT) * random.uniform(0.75, 1)
-            # The last try comes when the time is up, not before it.
-            wait = min(wait, max(self._failing_since + self.limit - now, 0.0))
-            if now - self._failing_since >= self.limit:
-                raise GaveUp(f"for {self.limit:g} s")
-        else:
-            wait = retry_after
-            if now + wait - self._failing_since > self.limit:
+        left = self._failing_since + self.limit - now
+        if left <= 0:
+            raise GaveUp(f"for {self.limit:g} s")
+        wait = min(FIRST_WAIT * 2 ** min(tries - 1, 10), LONGEST_WAIT) * random.uniform(0.75, 1)
+        wait = min(wait, left)  # the last try comes when the time is up, not before it
+        if retry_after is not None:
+            if retry_after > left:
                 raise GaveUp(f"and asks to wait {retry_after:g} s")
-            self.resume = max(self.resume, now + wait)
+            self.resume = max(self.resume, now + retry_after)
+            wait = max(wait, retry_after)  # which may be 0
         return max(now + wait, self.resume) - now
 
 
