@@ -189,7 +189,6 @@ def test_tags_mark_the_parts_that_the_model_sees(model, tmp_path, monkeypatch, t
     for row in rows:
         (shot,) = [shot for shot in load_prompts(PROMPTS).shots if shot.id == row.shots[0]]
         assert (row.response, row.tests, row.drop) == (shot.response.strip(), shot.tests.strip(), None)
-    assert read_json(tmp_path / "out.json")["tags"] == tags
 
 
 def judged(folder: Path, passing) -> tuple[Path, Path]:

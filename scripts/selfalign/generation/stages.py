@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from selfalign.engines.models import read_model
-from selfalign.engines.port import TOO_LONG, Completion, Request, Usage, load_settings, open_engine
+from selfalign.engines.port import Completion, Request, Usage, load_settings, open_engine
 from selfalign.engines.resumable import Clock, complete_rows, engine_stats
 from selfalign.prompts.documents import PromptSet, load_prompts, render_document, shot_example, stop_strings
 from selfalign.records.commands import derive_seed
@@ -152,7 +152,7 @@ def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: 
             "seed": seeds[completion.id][completion.k],
             "finish_reason": completion.finish_reason,
         }
-        drop = {"stop": None, TOO_LONG: TOO_LONG}.get(completion.finish_reason, completion.finish_reason)
+        drop = None if completion.finish_reason == "stop" else completion.finish_reason
         return job.make(common, completion.text, drop).dump()
 
     options = {name: value for name, value in asdict(settings).items() if name not in ("label", "output", "stats")}
@@ -181,7 +181,6 @@ def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: 
             "dropped": dict(sorted(drops.items())),
             "generated": len(side.rows) - stored,  # without those of an earlier, killed run, as times and tokens are
             "load_s": round(loading, 3),
-            **({"tags": tags} if kind == "response" else {}),
             **engine_stats(usage, clock, engine_settings.kind),
         },
     )

@@ -24,7 +24,6 @@ class Round:
         enough: Those of them that have enough passing responses after it.
     """
 
-    samples: int
     asked: int
     responses: int
     passed: int
@@ -242,8 +241,7 @@ def read_generation(folder: Path, name: str, settings: Mapping) -> Generation | 
         tags=settings["tags"],
         samples=drawn,
         rounds=tuple(
-            Round(samples=count, **{key: found[key] for key in ("asked", "responses", "passed", "enough")})
-            for count, found in zip(each_round, tally.rounds, strict=True)
+            Round(**{key: found[key] for key in ("asked", "responses", "passed", "enough")}) for found in tally.rounds
         ),
         stages=tuple(tally.stage(kind, least.get(kind, 1), most.get(kind)) for kind in KINDS),
         outcomes=dict(tally.outcomes.most_common()),
