@@ -9,7 +9,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from completion_server import KEY, CompletionServer, body, hang_up, say, status, wait
+from completion_server import KEY, CompletionServer, body, hang_up, say, say_late, status, wait
 from tiny_model import make_model
 
 from selfalign.engines.models import fetch_model, write_model
@@ -192,7 +192,7 @@ REFUSALS = [
 @pytest.mark.parametrize(("act", "reason", "message"), REFUSALS)
 def test_one_row_that_the_server_does_not_answer_is_a_drop(act, reason, message, model, monkeypatch, capsys):
     monkeypatch.setattr("selfalign.engines.patience.LONGEST_WAIT", 0.05)
-    plan = lambda _, asked: act if asked["prompt"] == "1" else say("fine")  # noqa: E731
+    plan = lambda _, asked: act if asked["prompt"] == "1" else say_late("fine", 0.1)  # noqa: E731
     got, _ = ask(model, plan, monkeypatch)
     assert got.pop("r1") == ("", reason)
     assert got == {f"r{number}": ("fine", "stop") for number in (0, 2, 3, 4, 5)}
