@@ -426,10 +426,13 @@ def test_a_model_without_a_template_goes_on_with_the_code_unless_told_otherwise(
 
 
 @pytest.mark.parametrize(
-    ("tags", "end", "stop"),
-    [("xml", "\n</instruction>\n<response>\n", "</response>"), ("headings", "\n\n### Response\n", "### Tests")],
+    ("tags", "end", "stops"),
+    [
+        ("xml", "\n</instruction>\n<response>\n", ("</response>", "## Example")),
+        ("headings", "\n\n### Response\n", ("\n### Tests\n", "\n## Example")),
+    ],
 )
-def test_few_shot_is_an_open_response_document(model, tags, end, stop):
+def test_few_shot_is_an_open_response_document(model, tags, end, stops):
     settings = AskSettings(prompt="few-shot", prompts=str(PROMPTS), shots=2, shot_sets=3, tags=tags)
     ask = asker(settings, read_model(model), benchmark="demo", run_seed=1)
     questions = [ask(replace(demo_task(), id=f"demo-{number}"), wording(demo_task())) for number in range(40)]
@@ -437,8 +440,8 @@ def test_few_shot_is_an_open_response_document(model, tags, end, stop):
     for question in questions:
         assert question.prompt.startswith(prompts.headers["response"])
         assert question.prompt.endswith(f"{DEMO_LIKE['instruction']}{end}")
-        assert question.prompt.count(stop) == 2
-        assert question.stop == (stop, "## Example")
+        assert question.prompt.count(stops[0]) == 2
+        assert question.stop == stops
     assert len({question.prompt[: question.shared] for question in questions}) == 3
     assert ask(demo_task(), wording(demo_task())) == ask_demo(settings, read_model(model))
 
