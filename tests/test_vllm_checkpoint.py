@@ -77,7 +77,7 @@ def test_vllm_and_transformers_answer_the_chat_template_alike(trained):
         answer = model.generate(**tokens, max_new_tokens=200, do_sample=False, pad_token_id=tokenizer.eos_token_id)
         wanted.append(tokenizer.decode(answer[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True))
     engine = open_engine(trained, EngineSettings(kind="vllm", batch_size=16, max_model_len=1024, dtype="float32"))
-    prompts = [chat_prompt(instruction, tokenizer=engine.tokenizer) for instruction in asked]
+    prompts = [chat_prompt(instruction, tokenizer=tokenizer) for instruction in asked]
     assert prompts[0] == chat_document(SYSTEM_PROMPT, asked[0])
     requests = [
         Request(id=str(number), prompt=prompt, shared=0, n=1, temperature=0.0, max_tokens=200, stop=(), seeds=(number,))
