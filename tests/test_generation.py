@@ -159,7 +159,7 @@ def test_fewer_seeds_are_drawn_from_among_those_of_more(model, seeds, tmp_path, 
 
 @pytest.mark.parametrize(
     ("tags", "end", "stop"),
-    [("xml", "</instruction>\n<response>\n", "</tests>"), ("headings", "\n\n### Response\n", "### Instruction")],
+    [("xml", "</instruction>\n<response>\n", "</tests>"), ("headings", "\n\n### Response\n", "\n### Instruction\n")],
 )
 def test_tags_mark_the_parts_that_the_model_sees(model, tmp_path, monkeypatch, tags, end, stop):
     asked = []
