@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_model import END, make_model, make_tokenizer
 from tokenizers.processors import TemplateProcessing
-from training_files import command, make_base, make_pair, write_pairs
+from training_files import FILES, command, make_base, make_pair, write_pairs
 from transformers import AutoTokenizer
 
 from selfalign.engines.models import read_model, write_model
@@ -29,18 +29,6 @@ from selfalign.training.command import train_model
 from selfalign.training.examples import IGNORED, batch_order, encode_pairs, micro_batches, positions, share
 from selfalign.training.settings import TrainSettings
 
-FILES = {
-    "README.md",
-    "chat_template.jinja",
-    "config.json",
-    "generation_config.json",
-    "model.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "training_log.jsonl",
-    "training_stats.json",
-}
 QUICK = TrainSettings(learning_rate=1e-2, batch_size=6, micro_batch_size=4, epochs=2, max_tokens=256)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_files import make_base, make_pair, write_pairs, write_preferences
+from training_files import FILES, make_base, make_pair, write_pairs, write_preferences
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfalign.engines.models import read_model
@@ -93,18 +93,7 @@ def test_the_reward_is_that_of_the_saved_model_against_its_base(inputs, trained)
 
 def test_it_leaves_what_supervised_training_leaves(inputs, trained):
     preferences = inputs[2]
-    assert {path.name for path in trained.iterdir()} == {
-        "README.md",
-        "chat_template.jinja",
-        "config.json",
-        "generation_config.json",
-        "model.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "training_log.jsonl",
-        "training_stats.json",
-    }
+    assert {path.name for path in trained.iterdir()} == FILES
     described = read_model(trained / "model.json")
     assert described.chat_template
     assert described.trained_from["settings"] == asdict(SETTINGS)

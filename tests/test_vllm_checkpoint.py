@@ -3,10 +3,12 @@
 import json
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from training_files import make_pair
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfalign.engines.models import fetch_model
@@ -14,7 +16,6 @@ from selfalign.engines.port import EngineSettings, Request, open_engine
 from selfalign.prompts.chat import SYSTEM_PROMPT, chat_prompt
 from selfalign.prompts.documents import chat_document
 from selfalign.records.files import read_json, read_jsonl, write_jsonl
-from selfalign.records.rows import Pair
 
 pytestmark = pytest.mark.vllm
 
@@ -29,24 +30,14 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     fetch_model("resources/demo-base", folder / "model.json", ROOT)
     pairs = (
-        Pair(
-            id=f"{number:016x}-c0-i0-r0",
+        replace(
+            make_pair(number),
             instruction=task["instruction"],
             response=f"```python\n{task['canonical_solution']}\n```",
             tests=f"```python\n{task['tests']}\n```",
             category=task["category"],
             difficulty=task["difficulty"],
             concepts=task["operations"],
-            instruction_id=f"{number:016x}-c0-i0",
-            concepts_id=f"{number:016x}-c0",
-            seed_id=f"{number:016x}",
-            verdict="passed",
-            pass_rate=1.0,
-            samples=1,
-            package="stdlib",
-            path="bisect.py",
-            line=1,
-            licence="PSF-2.0",
         )
         for number, task in enumerate(TASKS[:LEARNT])
     )

@@ -11,6 +11,18 @@ from selfalign.engines.models import write_model
 from selfalign.records.files import read_json, write_json, write_jsonl
 from selfalign.records.rows import Pair
 
+FILES = {  # what a training leaves
+    "README.md",
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "model.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "training_log.jsonl",
+    "training_stats.json",
+}
 BODIES = ("sorted(xs)", "[x + 1 for x in xs]", "sum(xs)", "xs[::-1]", "[x for x in xs if x % 2 == 0]", "len(set(xs))")
 
 
