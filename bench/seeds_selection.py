@@ -92,19 +92,19 @@ def make_functions(paths: list[str], count: int) -> Iterator[dict]:
 
 
 def write_corpus(folder: Path, paths: list[str], count: int) -> list[str]:
-    """Write the parts of a corpus; return the options of select_seeds that name them."""
+    """Write the parts of a corpus; return the options of select_seeds that say where they are."""
     functions = make_functions(paths, count)
-    kept = []
+    parts = 0
     progress = Progress(f"making {count:,}", count, unit="functions")
     while part := list(itertools.islice(functions, PART)):
-        kept.append(folder / f"{len(kept):05}.parquet")
-        write_table(kept[-1], part, FUNCTION_COLUMNS)
+        write_table(folder / f"filtered/{parts:05}.parquet", part, FUNCTION_COLUMNS)
+        write_table(folder / f"filtered/{parts:05}.rejected.parquet", [], REJECTED_COLUMNS)
+        for step in ("functions", "filtered"):
+            stage = {"stage": step, "input": len(part), "kept": len(part), "dropped": {}}
+            write_json(folder / f"{step}/{parts:05}.json", {"stages": [stage]})
+        parts += 1
         progress.add(len(part))
-    write_table(folder / "rejected.parquet", [], REJECTED_COLUMNS)
-    stage = {"stage": "made", "input": count, "kept": count, "dropped": {}}
-    write_json(folder / "funnel.json", {"stages": [stage]})
-    options = ["--kept", *kept, "--rejected", folder / "rejected.parquet", "--funnels", folder / "funnel.json"]
-    return list(map(str, options))
+    return ["--corpus", str(folder), "--parts", str(parts)]
 
 
 def tree(root: int) -> list[int]:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.engines.port import load_settings
 from selfalign.records.files import digest, file_digest
-from selfalign.records.shards import file_names, round_names, shard_names
+from selfalign.records.shards import file_names, number_of_rounds, numbered, round_names
 from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
 from selfalign.workflow.configuration import load_configuration, scores_to_make
@@ -62,13 +62,14 @@ def resource(path):
 
 def parts(corpus):
     """Return the names of a corpus's parts."""
-    return [f"{number:05}" for number in range(config["corpora"][corpus]["parts"])]
+    return numbered(config["corpora"][corpus]["parts"])
 
 
 def of_generation(kind, generation):
     """Return one kind of file for all shards of a generation, and all rounds where there are several."""
     settings = GENERATIONS[generation]
-    names = [name for shard in shard_names(settings) for name in file_names(kind, shard, settings)]
+    rounds = number_of_rounds(settings)
+    names = [name for shard in numbered(settings["shards"]) for name in file_names(kind, shard, rounds)]
     return [f"results/generations/{generation}/{kind}/{name}.jsonl" for name in names]
 
 
@@ -180,6 +181,13 @@ def generation_options(wildcards, stage):
 def dataset_of(wildcards):
     """Return the config entry of a rule's dataset."""
     return DATASETS[wildcards.dataset]
+
+
+def generation_folder(wildcards):
+    """Return the command-line options for the files of a dataset's generation."""
+    name = dataset_of(wildcards)["generation"]
+    shards, rounds = GENERATIONS[name]["shards"], number_of_rounds(GENERATIONS[name])
+    return ["--generation", f"results/generations/{name}", "--shards", str(shards), "--rounds", str(rounds)]
 
 
 def like(wildcards):

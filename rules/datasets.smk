@@ -31,13 +31,13 @@ rule select_pairs:
         "../envs/core.yaml"
     params:
         code=code("select_pairs"),
+        generation=generation_folder,
         settings=lambda wildcards: json.dumps(selection_settings(wildcards)),
         like=lambda wildcards, input: ["--like", *input.like] if input.like else [],
         empty=may_be_empty,
         seed=config["seed"],
         folder=subpath(output.pairs, parent=True),
     shell:
-        "python $SCRIPTS/select_pairs.py --seeds {input.seeds:q} --concepts {input.concepts:q} "
-        "--instructions {input.instructions:q} --responses {input.responses:q} --verdicts {input.verdicts:q} "
+        "python $SCRIPTS/select_pairs.py --seeds {input.seeds:q} {params.generation:q} "
         "--benchmarks {input.benchmarks:q} {params.like:q} {params.empty:q} --settings {params.settings:q} "
         "--run-seed {params.seed} --output {params.folder:q} 2>&1 | tee {log:q}"

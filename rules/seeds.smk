@@ -103,10 +103,13 @@ rule select_seeds:
     threads: 2
     params:
         code=code("select_seeds"),
+        corpus=lambda wildcards: f"results/corpora/{wildcards.corpus}",
+        parts=lambda wildcards: config["corpora"][wildcards.corpus]["parts"],
+        steps=lambda wildcards: filter_steps(wildcards.corpus),
         filters=lambda wildcards: json.dumps(config["corpora"][wildcards.corpus]["filters"]),
     shell:
-        "python $SCRIPTS/select_seeds.py --kept {input.kept:q} --rejected {input.rejected:q} "
-        "--funnels {input.funnels:q} --benchmarks {input.benchmarks:q} "
+        "python $SCRIPTS/select_seeds.py --corpus {params.corpus:q} --parts {params.parts} "
+        "--steps {params.steps} --benchmarks {input.benchmarks:q} "
         "--filters {params.filters:q} --seeds {output.seeds:q} --rejects {output.rejected:q} "
         "--contamination {output.contamination:q} --processes {threads} "
         "--funnel {output.funnel:q} 2>&1 | tee {log:q}"

@@ -10,6 +10,7 @@ from selfalign.matching.benchmarks import load_benchmarks
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_jsonl, write_json, write_jsonl, write_text
 from selfalign.records.settings import load_settings
+from selfalign.records.shards import KINDS, file_names, numbered
 from selfalign.selection.candidates import load_candidates
 from selfalign.selection.card import data_card
 from selfalign.selection.pairs import Settings, select_pairs
@@ -19,8 +20,10 @@ def main() -> None:
     """Parse the command line and select the pairs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=Path, required=True, help="seeds (Parquet)")
-    for name in ("concepts", "instructions", "responses", "verdicts"):
-        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True, help=f"{name} of all shards")
+    # Not lists of files: of a thousand shards they are longer than a command line may be.
+    parser.add_argument("--generation", type=Path, required=True, help="folder of concepts/, instructions/ and so on")
+    parser.add_argument("--shards", type=int, required=True, help="shards of the generation")
+    parser.add_argument("--rounds", type=int, default=1, help="rounds of responses and verdicts (default 1)")
     parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="benchmark files to keep out")
     parser.add_argument("--settings", required=True, help="what becomes a pair (JSON)")
     parser.add_argument("--like", type=Path, help="take the size of this other dataset's pairs.jsonl")
@@ -31,13 +34,15 @@ def main() -> None:
     settings = load_settings(Settings, options.settings, "select_pairs")
     if options.like:
         settings = replace(settings, size=sum(1 for _ in read_jsonl(options.like)))
-    candidates = load_candidates(
-        seeds=options.seeds,
-        concepts=options.concepts,
-        instructions=options.instructions,
-        responses=options.responses,
-        verdicts=options.verdicts,
-    )
+    files = {
+        kind: [
+            options.generation / kind / f"{name}.jsonl"
+            for shard in numbered(options.shards)
+            for name in file_names(kind, shard, options.rounds)
+        ]
+        for kind in KINDS
+    }
+    candidates = load_candidates(seeds=options.seeds, **files)
     index = load_benchmarks(options.benchmarks)
     gc.freeze()  # the collector, which every syntax tree wakes, need not walk the tables
     selection = select_pairs(candidates, settings, index, options.run_seed, may_be_empty=options.may_be_empty)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_json, write_json
+from selfalign.records.shards import numbered
 from selfalign.seeds.corpus import select_seeds
 from selfalign.seeds.filters import parse_filters
 
@@ -12,10 +13,13 @@ from selfalign.seeds.filters import parse_filters
 def main() -> None:
     """Parse the command line and select the seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kept", nargs="+", required=True, help="kept functions of all parts (Parquet)")
-    parser.add_argument("--rejected", nargs="+", required=True, help="rejected functions of all parts (Parquet)")
+    # Not lists of files: of a thousand parts they are longer than a command line may be.
     parser.add_argument(
-        "--funnels", nargs="+", required=True, help="statistics of all extractions, then funnels of all filtered parts"
+        "--corpus", type=Path, required=True, help="folder of the corpus, with functions/ and the steps"
+    )
+    parser.add_argument("--parts", type=int, required=True, help="parts of the corpus")
+    parser.add_argument(
+        "--steps", nargs="+", default=["filtered"], help="folders of the filters in their order (default: filtered)"
     )
     parser.add_argument("--filters", required=True, help="ordered list of filters (JSON)")
     parser.add_argument("--benchmarks", nargs="*", default=[], help="benchmark files whose tasks must not be seeds")
@@ -29,11 +33,17 @@ def main() -> None:
     )
     parser.add_argument("--funnel", required=True, help="counts from the first function to the last seed (JSON)")
     options = parser.parse_args()
+
+    def files(folders: list[str], suffix: str) -> list[str]:
+        return [
+            str(options.corpus / folder / f"{part}{suffix}") for folder in folders for part in numbered(options.parts)
+        ]
+
     corpus_filters = parse_filters(options.filters).corpus
     funnel = select_seeds(
-        kept=options.kept,
-        rejected=options.rejected,
-        funnels={path: read_json(path) for path in options.funnels},
+        kept=files(options.steps[-1:], ".parquet"),
+        rejected=files(options.steps, ".rejected.parquet"),
+        funnels={path: read_json(path) for path in files(["functions", *options.steps], ".json")},
         filters=corpus_filters,
         benchmarks=options.benchmarks,
         seeds=options.seeds,

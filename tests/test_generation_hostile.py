@@ -110,15 +110,16 @@ def results(tmp_path_factory) -> Path:
         options += ["--samples", 1, "--run-seed", 1, "--label", "hostile"]
         inputs = {
             "concepts": ["--seeds", folder / "seeds.parquet", "--shard", 0, "--shards", 1],
-            "instructions": ["--concepts", folder / "concepts.jsonl", "--category-weights", '{"function": 1}'],
-            "responses": ["--instructions", folder / "instructions.jsonl"],
+            "instructions": ["--concepts", folder / "concepts/00000.jsonl", "--category-weights", '{"function": 1}'],
+            "responses": ["--instructions", folder / "instructions/00000.jsonl"],
         }
         for stage, more in inputs.items():
-            files = ["--output", folder / f"{stage}.jsonl", "--stats", folder / f"{stage}.json"]
+            files = ["--output", folder / stage / "00000.jsonl", "--stats", folder / stage / "00000.json"]
             run(f"generate_{stage}", *more, *options, *files)
-    judged = ["--output", folder / "verdicts.jsonl", "--stats", folder / "verdicts.json", "--label", "hostile"]
-    run("verify_responses", "--responses", folder / "responses.jsonl", "--sandbox", "{}", "--workers", 2, *judged)
-    files = [part for stage in (*inputs, "verdicts") for part in (f"--{stage}", folder / f"{stage}.jsonl")]
+    files = ["--output", folder / "verdicts/00000.jsonl", "--stats", folder / "verdicts/00000.json"]
+    judged = [*files, "--label", "hostile"]
+    run("verify_responses", "--responses", folder / "responses/00000.jsonl", "--sandbox", "{}", "--workers", 2, *judged)
+    files = ["--generation", folder, "--shards", 1]
     for select in ("all", "passed"):
         settings = ["--settings", f'{{"select": "{select}"}}', "--run-seed", 1, "--output", folder / select]
         run("select_pairs", "--seeds", folder / "seeds.parquet", *files, *settings)
@@ -127,7 +128,7 @@ def results(tmp_path_factory) -> Path:
 
 def rows_of(folder: Path, stage: str, kind) -> dict[int, object]:
     """Return a stage's rows by the number of their case."""
-    return {int(row["id"][:3]): kind.load(row) for row in read_jsonl(folder / f"{stage}.jsonl")}
+    return {int(row["id"][:3]): kind.load(row) for row in read_jsonl(folder / stage / "00000.jsonl")}
 
 
 def test_every_row_is_there_with_its_reason(results):
@@ -147,7 +148,7 @@ def test_every_row_is_there_with_its_reason(results):
         seen = responses[at].drop or verdicts[at].verdict
         assert seen == CASES[at][1] or (CASES[at][1] is None and seen != "passed"), f"case {at}: {seen}"
     for stage, rows in (("concepts", concepts), ("instructions", instructions), ("responses", responses)):
-        stats = read_json(results / f"{stage}.json")
+        stats = read_json(results / stage / "00000.json")
         assert stats["dropped"] == Counter(row.drop for row in rows.values() if row.drop)
         assert stats["rows"] == len(rows)
 

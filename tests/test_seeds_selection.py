@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -91,20 +92,15 @@ def checked(script: str, *arguments: object) -> None:
 def seeds_of(folder: Path, corpus: Path, parts: int) -> Path:
     """Run the three commands on a folder in so many parts; return the folder of the outcome."""
     out = folder / f"parts{parts}"
-    made: dict[str, list[Path]] = {}
-    for part in range(parts):
-        names = ("functions.parquet", "functions.json", "kept.parquet", "rejected.parquet", "kept.json")
-        paths = {name: out / f"{part}.{name}" for name in names}
-        for name, path in paths.items():
-            made.setdefault(name, []).append(path)
-        options = ["--part", part, "--parts", parts, "--output", paths["functions.parquet"]]
+    for number in range(parts):
+        functions, filtered = out / f"functions/{number:05}", out / f"filtered/{number:05}"
+        options = ["--part", number, "--parts", parts, "--output", f"{functions}.parquet"]
         source = json.dumps({"kind": "folder", "path": str(corpus)})
-        checked("extract_functions", "--source", source, *options, "--stats", paths["functions.json"])
-        options = ["--kept", paths["kept.parquet"], "--rejected", paths["rejected.parquet"]]
-        options += ["--input", paths["functions.parquet"], "--funnel", paths["kept.json"]]
+        checked("extract_functions", "--source", source, *options, "--stats", f"{functions}.json")
+        options = ["--kept", f"{filtered}.parquet", "--rejected", f"{filtered}.rejected.parquet"]
+        options += ["--input", f"{functions}.parquet", "--funnel", f"{filtered}.json"]
         checked("filter_functions", "--filters", FILTERS, *options)
-    options = ["--kept", *made["kept.parquet"], "--rejected", *made["rejected.parquet"]]
-    options += ["--funnels", *made["functions.json"], *made["kept.json"], "--benchmarks", folder / "bench.jsonl"]
+    options = ["--corpus", out, "--parts", parts, "--benchmarks", folder / "bench.jsonl"]
     options += ["--contamination", out / "contamination.jsonl", "--processes", min(parts, 2)]
     options += [
         "--seeds",
@@ -140,7 +136,7 @@ def test_what_is_planted_is_found_with_its_reason_and_the_parts_do_not_matter(tm
     assert details == {second: ("exact duplicate", first), near: ("near-duplicate", min(parsers.values()))}
 
     found = {row["path"]: None for row in seeds} | {row["path"]: (row["stage"], row["reason"]) for row in rejected}
-    stats = json.loads((one / "0.functions.json").read_text())
+    stats = json.loads((one / "functions/00000.json").read_text())
     expected = {path: outcome for path, (_, outcome) in PLANTED.items() if path not in parsers}
     unread = Counter(reason for stage, reason in filter(None, expected.values()) if stage == NO_FUNCTION)
     assert {outcome: count for outcome, count in stats["files"].items() if not outcome.startswith("read")} == unread
@@ -269,12 +265,14 @@ def test_rows_are_sorted_in_ranges_whatever_a_killed_run_left(tmp_path, monkeypa
 
 
 def part(folder: Path, codes: list[str]) -> list[str]:
-    """Write the files of one filtered part; return the options that name them."""
-    write_table(folder / "k.parquet", functions(codes), FUNCTION_COLUMNS)
-    write_table(folder / "r.parquet", [], REJECTED_COLUMNS)
-    write_json(folder / "f.json", {"stages": [{"stage": "size", "input": 2, "kept": 2, "dropped": {}}]})
+    """Write the files of a corpus of one part; return the options that select its seeds."""
+    write_table(folder / "filtered/00000.parquet", functions(codes), FUNCTION_COLUMNS)
+    write_table(folder / "filtered/00000.rejected.parquet", [], REJECTED_COLUMNS)
+    for step in ("functions", "filtered"):
+        stage = {"stage": step, "input": 2, "kept": 2, "dropped": {}}
+        write_json(folder / step / "00000.json", {"stages": [stage]})
     write_jsonl(folder / "bench.jsonl", [TASK])
-    options = ["--kept", folder / "k.parquet", "--rejected", folder / "r.parquet", "--funnels", folder / "f.json"]
+    options = ["--corpus", folder, "--parts", 1]
     outputs = ["--seeds", folder / "s.parquet", "--rejects", folder / "x.parquet", "--funnel", folder / "x.json"]
     outputs += ["--contamination", folder / "c.jsonl"]
     return [*options, "--benchmarks", folder / "bench.jsonl", "--filters", FILTERS, *outputs]
@@ -299,34 +297,41 @@ def test_what_cannot_be_is_one_clear_error(tmp_path, codes, message):
     assert not (tmp_path / "s.parquet").exists()
 
 
-def twice(options: list) -> list:
+def twice(folder: Path) -> int:
     """Give the only part two times."""
-    place = options.index("--kept") + 1
-    return [*options[:place], options[place], *options[place:]]
+    for path in (*folder.glob("functions/00000.*"), *folder.glob("filtered/00000.*")):
+        shutil.copy(path, path.with_name(path.name.replace("00000", "00001")))
+    return 2
 
 
-def swapped(options: list) -> list:
+def swapped(folder: Path) -> int:
     """Give the rejected functions for the kept ones."""
-    return ["--kept", options[options.index("--rejected") + 1], *options[2:]]
+    shutil.copy(folder / "filtered/00000.rejected.parquet", folder / "filtered/00000.parquet")
+    return 1
 
 
-def torn(options: list) -> list:
+def torn(folder: Path) -> int:
     """Give a part of which only the first half is there."""
-    path = options[1]
+    path = folder / "filtered/00000.parquet"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return options
+    return 1
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (twice, r"k.parquet, row 1 and .*k.parquet, row 1: two functions have the same id 0000000000000000; give each"),
-        (swapped, r"r.parquet: not a part of a corpus \(missing or unknown columns: detail, reason, stage\)"),
-        (torn, r"k.parquet: not a Parquet file"),
+        (
+            twice,
+            r"00000.parquet, row 1 and .*00001.parquet, row 1: two functions have the same id 0000000000000000;",
+        ),
+        (swapped, r"00000.parquet: not a part of a corpus \(missing or unknown columns: detail, reason, stage\)"),
+        (torn, r"00000.parquet: not a Parquet file"),
     ],
 )
 def test_wrong_parts_are_one_clear_error(tmp_path, change, message):
-    result = run("select_seeds", *change(part(tmp_path, [GAP, PLANTED["a.py"][0]])))
+    options = part(tmp_path, [GAP, PLANTED["a.py"][0]])
+    options[options.index("--parts") + 1] = change(tmp_path)
+    result = run("select_seeds", *options)
     assert result.returncode == 1
     assert re.search(f"^error: .*{message}", result.stderr, re.MULTILINE), result.stderr
     assert "Traceback" not in result.stderr

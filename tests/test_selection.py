@@ -195,18 +195,15 @@ def test_wrong_settings_are_clear_errors(settings, message):
 
 
 def write_run(folder: Path, rows: list[Candidate]) -> list[str]:
-    """Write the files of a generation in two shards by seed; return the options that name them."""
+    """Write the files of a generation in two shards by seed; return the options that say where they are."""
     seeds = {row.seed.id: row.seed.dump() for row in rows}
     write_table(folder / "seeds.parquet", list(seeds.values()), FUNCTION_COLUMNS)
-    options = ["--seeds", str(folder / "seeds.parquet")]
+    options = ["--seeds", str(folder / "seeds.parquet"), "--generation", str(folder), "--shards", "2"]
     kinds = {"concepts": "concepts", "instructions": "instruction", "responses": "response", "verdicts": "verdict"}
     for name, attribute in kinds.items():
-        options.append(f"--{name}")
         for shard in range(2):
             found = [getattr(row, attribute) for row in rows if int(row.seed.id, 16) % 2 == shard]
-            path = folder / name / f"{shard:05}.jsonl"
-            write_jsonl(path, {item.id: item.dump() for item in found if item}.values())
-            options.append(str(path))
+            write_jsonl(folder / name / f"{shard:05}.jsonl", {item.id: item.dump() for item in found if item}.values())
     write_jsonl(folder / "bench.jsonl", [TASK])
     return [*options, "--benchmarks", str(folder / "bench.jsonl"), "--run-seed", "3407"]
 
@@ -305,9 +302,9 @@ def break_file(folder: Path, name: str) -> None:
 
 
 INCOMPLETE = [
-    ("concepts", "row 0000000000000000-c0-i0: its parent 0000000000000000-c0 is not in the files of --concepts"),
-    ("instructions", "row 0000000000000000-c0-i0-r0: its parent 0000000000000000-c0-i0 is not in the files of --inst"),
-    ("verdicts", "response 0000000000000000-c0-i0-r0 has no verdict in the files of --verdicts"),
+    ("concepts", "row 0000000000000000-c0-i0: its parent 0000000000000000-c0 is not among the concepts;"),
+    ("instructions", "row 0000000000000000-c0-i0-r0: its parent 0000000000000000-c0-i0 is not among the instr"),
+    ("verdicts", "response 0000000000000000-c0-i0-r0 has no verdict; give"),
 ]
 
 

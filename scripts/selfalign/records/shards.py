@@ -1,13 +1,14 @@
-"""How the files of a generation are named: one for each shard, and of what is sampled one for each of its rounds."""
+"""How files of parts and shards are named: one for each, and of what is sampled one for each of its rounds."""
 
 from collections.abc import Mapping
 
-SAMPLED = ("responses", "verdicts")  # kinds of files that have rounds
+KINDS = ("concepts", "instructions", "responses", "verdicts")  # folders of a generation, in the order of the stages
+SAMPLED = ("responses", "verdicts")  # those that have rounds
 
 
-def shard_names(settings: Mapping) -> list[str]:
-    """Return the names of the shards of a generation, given its entry in the config."""
-    return [f"{number:05}" for number in range(settings["shards"])]
+def numbered(count: int) -> list[str]:
+    """Return the names of so many parts or shards."""
+    return [f"{number:05}" for number in range(count)]
 
 
 def round_names(shard: str, rounds: int) -> list[str]:
@@ -15,6 +16,11 @@ def round_names(shard: str, rounds: int) -> list[str]:
     return [f"{shard}.{number}" if number else shard for number in range(rounds)]
 
 
-def file_names(kind: str, shard: str, settings: Mapping) -> list[str]:
+def number_of_rounds(settings: Mapping) -> int:
+    """Return in how many rounds responses are drawn, given a generation's entry in the config."""
+    return 1 + len(settings["adaptive"]["samples"])
+
+
+def file_names(kind: str, shard: str, rounds: int) -> list[str]:
     """Return the names of one kind of file of a shard, without suffix, in the order of the rounds."""
-    return round_names(shard, 1 + len(settings["adaptive"]["samples"]) if kind in SAMPLED else 1)
+    return round_names(shard, rounds if kind in SAMPLED else 1)

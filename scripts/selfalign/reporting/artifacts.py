@@ -6,9 +6,10 @@ from pathlib import Path
 
 from selfalign.records.files import read_json, read_jsonl
 from selfalign.records.rows import Difficulty, Pair, load_rows
+from selfalign.records.shards import KINDS
 from selfalign.reporting.costs import Cost, job_costs, sum_costs
 from selfalign.reporting.funnels import Stage, check_chain, join_chain, read_funnel
-from selfalign.reporting.generations import KINDS, Generation, read_generation, shard_files
+from selfalign.reporting.generations import Generation, read_generation, shard_files
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from selfalign.records.files import read_jsonl
 from selfalign.records.rows import Concepts, Instruction, Response, RowType, Verdict, load_rows
-from selfalign.records.shards import file_names, shard_names
+from selfalign.records.shards import KINDS, file_names, number_of_rounds, numbered
 from selfalign.reporting.examples import Block, Example, Sample
 from selfalign.reporting.funnels import Stage
-
-KINDS = ("concepts", "instructions", "responses", "verdicts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +69,11 @@ class Generation:
 def shard_files(folder: Path, settings: Mapping, suffix: str = ".jsonl") -> list[dict[str, list[Path]]]:
     """Return the files of each shard by kind; several where there are rounds."""
     return [
-        {kind: [folder / kind / f"{name}{suffix}" for name in file_names(kind, shard, settings)] for kind in KINDS}
-        for shard in shard_names(settings)
+        {
+            kind: [folder / kind / f"{name}{suffix}" for name in file_names(kind, shard, number_of_rounds(settings))]
+            for kind in KINDS
+        }
+        for shard in numbered(settings["shards"])
     ]
 
 

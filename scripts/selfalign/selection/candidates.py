@@ -94,7 +94,7 @@ def _read(kind: type[RowType], paths: Iterable[str | Path]) -> dict[str, RowType
 def _parent(rows: Mapping[str, RowType], child: Response | Instruction | Concepts, option: str) -> RowType:
     if child.parent not in rows:
         raise ValueError(
-            f"row {child.id}: its parent {child.parent} is not in the files of --{option}; "
+            f"row {child.id}: its parent {child.parent} is not among the {option}; "
             "give the files of the same run, all shards"
         )
     return rows[child.parent]
@@ -125,10 +125,7 @@ def load_candidates(
     for response in sorted(response_rows.values(), key=lambda row: row.id):
         verdict = verdict_rows.get(response.id)
         if verdict is None and not response.drop:
-            raise ValueError(
-                f"response {response.id} has no verdict in the files of --verdicts; give the files of the same run, "
-                "all shards"
-            )
+            raise ValueError(f"response {response.id} has no verdict; give the files of the same run, all shards")
         instruction = _parent(instruction_rows, response, "instructions")
         concept_row = _parent(concept_rows, instruction, "concepts")
         candidates.append(
