@@ -37,6 +37,14 @@ rule pilot:
         pilot_files,
 
 
+onstart:  # of what runs jobs only: a dry run is welcome beside a run
+    if workflow.is_main_process:
+        try:
+            hold_run_lock()
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+
+
 onsuccess:
     if "pilot" in workflow.dag_settings.targets:
         for path in pilot_files(None):

@@ -23,8 +23,6 @@ from selfalign.workflow.run_lock import hold_run_lock
 try:
     config = load_configuration(config, root=workflow.basedir)
     ENGINE_SETTINGS = load_settings(json.dumps(config["engine"]))
-    if workflow.is_main_process and not workflow.dryrun:
-        hold_run_lock()
 except ValueError as error:
     sys.exit(f"error: {error}")
 

@@ -60,6 +60,12 @@ def test_run_lock_refuses_a_second_run_and_dies_with_its_holder(tmp_path):
     second = subprocess.run([sys.executable, "-c", hold], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert second.returncode != 0
     assert f"another run (process {first.pid}) is working in" in second.stderr
+    workflow = ("-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "--cores", "1", "results/sandbox.json")
+    assert snakemake("-n", *workflow).returncode == 0  # looking on is allowed
+    refused = snakemake(*workflow)
+    assert refused.returncode != 0
+    assert re.search(rf"^error: another run \(process {first.pid}\) is", refused.stderr, re.MULTILINE)
+    assert "Traceback" not in refused.stderr
     first.kill()
     first.wait()
     third = subprocess.run([sys.executable, "-c", hold], cwd=tmp_path, capture_output=True, text=True, check=False)
