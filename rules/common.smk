@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from glob import glob
+from importlib import metadata
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
@@ -14,6 +15,7 @@ from selfalign.benchmarks.kinds import KINDS
 from selfalign.engines.port import load_settings
 from selfalign.records.files import digest, file_digest
 from selfalign.records.shards import file_names, number_of_rounds, numbered, round_names
+from selfalign.seeds.filters import CORPUS_FILTERS, JUDGE, ROW_FILTERS, parse_filters
 from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
 from selfalign.workflow.configuration import load_configuration, scores_to_make
@@ -25,6 +27,12 @@ try:
     ENGINE_SETTINGS = load_settings(json.dumps(config["engine"]))
 except ValueError as error:
     sys.exit(f"error: {error}")
+
+for name, corpus in config["corpora"].items():
+    try:
+        parse_filters(json.dumps(corpus["filters"]))  # the whole list, of which each rule gets its own only
+    except ValueError as error:
+        sys.exit(f"error: corpora.{name}.{error}")
 
 GENERATIONS = config["generations"] | pilot_generations(config)
 DATASETS = config["datasets"] | pilot_datasets(config)
@@ -105,6 +113,13 @@ def corpus_files(wildcards):
         sys.exit(f"error: {error}")
 
 
+def source_versions(wildcards):
+    """Return the versions of what a corpus is read with and, for installed packages, of these."""
+    packages = config["corpora"][wildcards.corpus]["source"].get("packages", [])
+    installed = [name for name in packages if any(metadata.distributions(name=name))]  # stdlib is of Python itself
+    return [PYTHON_VERSION, *(f"{name} {metadata.version(name)}" for name in installed)]
+
+
 def of_corpus(pattern, corpus):
     """Return one kind of file for all parts of a corpus."""
     return expand(f"results/corpora/{corpus}/{pattern}", part=parts(corpus))
@@ -115,9 +130,14 @@ def of_steps(pattern, steps, corpus):
     return [path for step in steps for path in of_corpus(f"{step}/{pattern}", corpus)]
 
 
+def filters_of(corpus, stage):
+    """Return those filters of a corpus that run in a stage, so that a change of others does not rerun it."""
+    return [item for item in config["corpora"][corpus]["filters"] if item["name"] in stage]
+
+
 def judge_of(corpus):
     """Return the judge among a corpus's filters, with the default of its prompt file; None when there is none."""
-    judges = [item for item in config["corpora"][corpus]["filters"] if item["name"] == "docstring_judge"]
+    judges = filters_of(corpus, JUDGE)
     return {"prompts": "resources/prompts/seed_judge.yaml"} | judges[0] if judges else None
 
 

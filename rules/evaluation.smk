@@ -43,6 +43,7 @@ rule run_references:
     threads: 1
     params:
         code=code("run_references"),
+        python=PYTHON_VERSION,
         sandbox=benchmark_sandbox,
         env=benchmark_environment,
     shell:

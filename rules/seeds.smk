@@ -20,7 +20,7 @@ rule extract_functions:
     params:
         code=code("extract_functions"),
         source=lambda wildcards: corpus_source(wildcards.corpus),
-        python=PYTHON_VERSION,
+        versions=source_versions,
         parts=lambda wildcards: config["corpora"][wildcards.corpus]["parts"],
     shell:
         "python $SCRIPTS/extract_functions.py --source {params.source:q} --part {wildcards.part} --parts {params.parts} "
@@ -43,7 +43,7 @@ rule filter_functions:
         "../envs/core.yaml"
     params:
         code=code("filter_functions"),
-        filters=lambda wildcards: json.dumps(config["corpora"][wildcards.corpus]["filters"]),
+        filters=lambda wildcards: json.dumps(filters_of(wildcards.corpus, ROW_FILTERS)),
     shell:
         "python $SCRIPTS/filter_functions.py --input {input.functions:q} --filters {params.filters:q} "
         "--label filters/{wildcards.corpus}/{wildcards.part} --kept {output.kept:q} --rejected {output.rejected:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
@@ -106,7 +106,7 @@ rule select_seeds:
         corpus=lambda wildcards: f"results/corpora/{wildcards.corpus}",
         parts=lambda wildcards: config["corpora"][wildcards.corpus]["parts"],
         steps=lambda wildcards: filter_steps(wildcards.corpus),
-        filters=lambda wildcards: json.dumps(config["corpora"][wildcards.corpus]["filters"]),
+        filters=lambda wildcards: json.dumps(filters_of(wildcards.corpus, CORPUS_FILTERS)),
     shell:
         "python $SCRIPTS/select_seeds.py --corpus {params.corpus:q} --parts {params.parts} "
         "--steps {params.steps} --benchmarks {input.benchmarks:q} "

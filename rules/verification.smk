@@ -12,6 +12,8 @@ rule check_sandbox:
     priority: 100
     conda:
         "../envs/core.yaml"
+    params:
+        code=code("check_sandbox"),
     shell:
         "python $SCRIPTS/check_sandbox.py --output {output:q} 2>&1 | tee {log:q}"
 

@@ -153,13 +153,18 @@ def test_gpus_of_a_job(changes, gpus):
 
 
 def test_what_a_text_can_depend_on_is_in_the_identity():
-    base = EngineSettings(kind="vllm")
-    for name, value, counts in [
-        ("batch_invariant", True, True),
-        ("vllm", {"quantization": "fp8"}, True),
-        ("batch_size", 8, True),
-        ("data_parallel_size", 2, False),
-        ("patience", 1.0, False),
+    vllm = EngineSettings(kind="vllm")
+    server = EngineSettings(kind="openai", url="http://localhost/v1")
+    for base, name, value, counts in [
+        (vllm, "batch_invariant", True, True),
+        (vllm, "vllm", {"quantization": "fp8"}, True),
+        (vllm, "batch_size", 8, True),
+        (vllm, "data_parallel_size", 2, False),
+        (vllm, "patience", 1.0, False),
+        (EngineSettings(), "batch_invariant", True, False),
+        (server, "model", "another", True),
+        (server, "dtype", "bfloat16", False),
+        (server, "url", "http://elsewhere/v1", False),
     ]:
         assert (dataclasses.replace(base, **{name: value}).identity() != base.identity()) == counts
 

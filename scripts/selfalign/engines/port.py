@@ -1,6 +1,5 @@
 """The port: what a stage asks of a model and what it gets back, whichever engine runs the model."""
 
-import dataclasses
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,20 +8,17 @@ from typing import Protocol
 from selfalign.engines.models import read_model
 from selfalign.records import settings as records_settings
 
-KINDS = ("transformers", "vllm", "openai")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 TOO_LONG = "prompt too long"
 UNANSWERED = "no answer from the server"  # whose other requests were answered
-RUNTIME = (  # settings that no completion depends on, as far as the engine goes
-    "concurrency",
-    "timeout",
-    "patience",
-    "api_key_env",
-    "url",
-    "data_parallel_size",
-    "gpu_memory_utilization",
-    "kv_cache_gb",
-)
+DEPENDS = {  # kind to the settings that its completions can depend on, as far as the engine goes
+    "transformers": ("dtype", "batch_size", "threads", "max_model_len"),
+    "vllm": (
+        *("dtype", "batch_size", "threads", "max_model_len"),
+        *("tensor_parallel_size", "batch_invariant", "vllm"),
+    ),
+    "openai": ("model",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +144,7 @@ class EngineSettings:
     vllm: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        for name, allowed in (("kind", KINDS), ("dtype", DTYPES)):
+        for name, allowed in (("kind", tuple(DEPENDS)), ("dtype", DTYPES)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it can be {', '.join(allowed)}")
         counts = ("threads", "concurrency", "tensor_parallel_size", "data_parallel_size", "kv_cache_gb")
@@ -167,7 +163,7 @@ class EngineSettings:
 
     def identity(self) -> dict:
         """Return the settings that completions can depend on, for digests."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in RUNTIME}
+        return {name: getattr(self, name) for name in ("kind", *DEPENDS[self.kind])}
 
     def gpus(self) -> int:
         """Return how many GPUs a job with these settings uses; a server has its own."""

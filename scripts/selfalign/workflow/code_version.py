@@ -34,8 +34,8 @@ def _imported(tree: ast.Module, path: Path, root: Path) -> Iterator[Path]:
 
 
 @functools.cache
-def _file_version(path: Path, root: Path) -> tuple[str, tuple[Path, ...]]:
-    tree = ast.parse(path.read_bytes(), filename=str(path))
+def _file_version(text: bytes, path: Path, root: Path) -> tuple[str, tuple[Path, ...]]:
+    tree = ast.parse(text, filename=str(path))
     imported = tuple(sorted(set(_imported(tree, path, root))))
     return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), imported
 
@@ -53,7 +53,7 @@ def code_version(script: Path, root: Path) -> str:
     while todo:
         path = todo.pop()
         if path not in seen:
-            seen[path], imported = _file_version(path, root)
+            seen[path], imported = _file_version(path.read_bytes(), path, root)
             todo.extend(imported)
     for path in {file for folder in {path.parent for path in seen} for file in folder.glob("*.c")}:
         seen[path] = hashlib.sha256(path.read_bytes()).hexdigest()
