@@ -61,6 +61,11 @@ def code(script):
     return code_version(Path(workflow.basedir, "scripts", f"{script}.py"), Path(workflow.basedir, "scripts"))
 
 
+def as_json(value):
+    """Return a value of the config as JSON, its keys sorted: what a rule gets does not change with their order."""
+    return json.dumps(value, sort_keys=True)
+
+
 def resource(path):
     """Return a path of the config: relative to the working directory, else to the repository."""
     return path if Path(path).exists() else str(Path(workflow.basedir, path))
@@ -101,7 +106,7 @@ def corpus_source(corpus):
         source = source | {
             "paths": [path if glob(path, recursive=True) else resource(path) for path in source["paths"]]
         }
-    return json.dumps(source)
+    return as_json(source)
 
 
 def corpus_files(wildcards):
@@ -167,11 +172,16 @@ def earlier_rounds(kind, wildcards):
 
 
 def earlier_options(wildcards, input):
-    """Return the command-line options of a further round."""
+    """Return the command-line options that hold the rounds before a further one."""
     if not input.earlier_responses:
         return []
-    files = ["--earlier-responses", *input.earlier_responses, "--earlier-verdicts", *input.earlier_verdicts]
-    return [*files, "--until-passed", str(generation_of(wildcards)["adaptive"]["until_passed"])]
+    return ["--earlier-responses", *input.earlier_responses, "--earlier-verdicts", *input.earlier_verdicts]
+
+
+def until_passed(wildcards):
+    """Return the option of a further round; apart from its files, as no change of what comes from inputs reruns."""
+    _, number = round_of(wildcards)
+    return ["--until-passed", str(generation_of(wildcards)["adaptive"]["until_passed"])] if number else []
 
 
 def samples_of(wildcards, stage):
@@ -291,7 +301,7 @@ def benchmark_measurements(wildcards):
 
 def benchmark_sandbox(wildcards):
     """Return the sandbox's settings for a benchmark as JSON."""
-    return json.dumps(config["sandbox"] | config["benchmarks"][wildcards.benchmark]["sandbox"])
+    return as_json(config["sandbox"] | config["benchmarks"][wildcards.benchmark]["sandbox"])
 
 
 def benchmark_environment(wildcards):
@@ -336,10 +346,10 @@ PRETRAINED = [name for name, model in config["models"].items() if "pretrained" i
 TRAINED = [name for name, model in config["models"].items() if "base" in model]
 ENGINE_ENV = "vllm" if config["engine"]["kind"] == "vllm" else "core"
 ENGINE_CONDA = f"../envs/{ENGINE_ENV}.yaml"
-ENGINE_IDENTITY = json.dumps(ENGINE_SETTINGS.identity())
+ENGINE_IDENTITY = as_json(ENGINE_SETTINGS.identity())
 ENGINE_GPUS = ENGINE_SETTINGS.gpus()
 PYTHON_VERSION = platform.python_version()
-SANDBOX = json.dumps(config["sandbox"])
+SANDBOX = as_json(config["sandbox"])
 
 
 wildcard_constraints:

@@ -32,7 +32,7 @@ rule select_pairs:
     params:
         code=code("select_pairs"),
         generation=generation_folder,
-        settings=lambda wildcards: json.dumps(selection_settings(wildcards)),
+        settings=lambda wildcards: as_json(selection_settings(wildcards)),
         like=lambda wildcards, input: ["--like", *input.like] if input.like else [],
         empty=may_be_empty,
         seed=config["seed"],

@@ -20,7 +20,7 @@ rule prepare_benchmark:
         code=code("prepare_benchmark"),
         kind=lambda wildcards: config["benchmarks"][wildcards.benchmark]["kind"],
         path=lambda wildcards, input: f"--path {str(input[0])!r}" if input else "",
-        options=lambda wildcards: json.dumps(config["benchmarks"][wildcards.benchmark]["options"]),
+        options=lambda wildcards: as_json(config["benchmarks"][wildcards.benchmark]["options"]),
     shell:
         "python $SCRIPTS/prepare_benchmark.py --kind {params.kind} {params.path} --options {params.options:q} "
         "--output {output.rows:q} --source {output.source:q} 2>&1 | tee {log:q}"
@@ -72,7 +72,7 @@ rule complete_benchmark:
         gpu=ENGINE_GPUS,
     params:
         code=code("complete_benchmark"),
-        settings=lambda wildcards: json.dumps(completion_settings(wildcards)),
+        settings=lambda wildcards: as_json(completion_settings(wildcards)),
         engine=ENGINE_IDENTITY,
         seed=config["seed"],
         env=ENGINE_ENV,

@@ -57,7 +57,7 @@ rule generate_instructions:
         code=code("generate_instructions"),
         options=lambda wildcards: generation_options(wildcards, "instruction"),
         engine=ENGINE_IDENTITY,
-        categories=lambda wildcards: json.dumps(generation_of(wildcards)["categories"]),
+        categories=lambda wildcards: as_json(generation_of(wildcards)["categories"]),
         env=ENGINE_ENV,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/generate_instructions.py --concepts {input.concepts:q} "
@@ -93,9 +93,10 @@ rule generate_responses:
         engine=ENGINE_IDENTITY,
         tags=lambda wildcards: generation_of(wildcards)["tags"],
         earlier=earlier_options,
+        until=until_passed,
         env=ENGINE_ENV,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/generate_responses.py --instructions {input.instructions:q} "
-        "--model {input.model:q} --prompts {input.prompts:q} --tags {params.tags} {params.earlier:q} "
+        "--model {input.model:q} --prompts {input.prompts:q} --tags {params.tags} {params.earlier:q} {params.until:q} "
         '--engine "$ENGINE" {params.options:q} --label responses/{wildcards.generation}/{wildcards.shard} '
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"

@@ -33,7 +33,7 @@ rule report_pilot:
         "../envs/core.yaml"
     params:
         code=code("report_pilot"),
-        settings=lambda wildcards: json.dumps(generation_of(wildcards)),
+        settings=lambda wildcards: as_json(generation_of(wildcards)),
         pilots=lambda wildcards: [f"{tags}={pilot}" for tags, pilot in pilots_of(wildcards.generation).items()],
         seed=config["seed"],
         gpus=ENGINE_GPUS,

@@ -43,7 +43,7 @@ rule filter_functions:
         "../envs/core.yaml"
     params:
         code=code("filter_functions"),
-        filters=lambda wildcards: json.dumps(filters_of(wildcards.corpus, ROW_FILTERS)),
+        filters=lambda wildcards: as_json(filters_of(wildcards.corpus, ROW_FILTERS)),
     shell:
         "python $SCRIPTS/filter_functions.py --input {input.functions:q} --filters {params.filters:q} "
         "--label filters/{wildcards.corpus}/{wildcards.part} --kept {output.kept:q} --rejected {output.rejected:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
@@ -69,7 +69,7 @@ rule judge_seeds:
         gpu=ENGINE_GPUS,
     params:
         code=code("judge_seeds"),
-        filters=lambda wildcards: json.dumps([judge_of(wildcards.corpus)]),
+        filters=lambda wildcards: as_json([judge_of(wildcards.corpus)]),
         engine=ENGINE_IDENTITY,
         seed=config["seed"],
         env=ENGINE_ENV,
@@ -106,7 +106,7 @@ rule select_seeds:
         corpus=lambda wildcards: f"results/corpora/{wildcards.corpus}",
         parts=lambda wildcards: config["corpora"][wildcards.corpus]["parts"],
         steps=lambda wildcards: filter_steps(wildcards.corpus),
-        filters=lambda wildcards: json.dumps(filters_of(wildcards.corpus, CORPUS_FILTERS)),
+        filters=lambda wildcards: as_json(filters_of(wildcards.corpus, CORPUS_FILTERS)),
     shell:
         "python $SCRIPTS/select_seeds.py --corpus {params.corpus:q} --parts {params.parts} "
         "--steps {params.steps} --benchmarks {input.benchmarks:q} "

@@ -47,7 +47,7 @@ rule train_model:
         gpu=1,  # --set-resources train_model:gpu=8 --set-threads train_model=8
     params:
         code=code("train_model"),
-        settings=lambda wildcards: json.dumps(config["models"][wildcards.model]["train"]),
+        settings=lambda wildcards: as_json(config["models"][wildcards.model]["train"]),
         preferences=lambda wildcards, input: ["--preferences", *input.preferences] if input.preferences else [],
         seed=config["seed"],
         folder=subpath(output.model, parent=True),

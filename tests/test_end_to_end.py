@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT, SMALL, checkout, run_and_kill, run_workflow, workflow_command
+from rerun_tables import change, expected_of_setting
+from workflow_plans import plan
 
 pytestmark = pytest.mark.end_to_end
 
@@ -128,72 +130,23 @@ def test_a_second_run_does_nothing(small_run):
     assert "Nothing to be done" in result.stdout + result.stderr
 
 
-def planned(folder: Path, config: Path | str = SMALL) -> set[str]:
-    """Return the rules that a run would run."""
-    result = run_workflow(folder, "-n", config=config)
-    text = result.stdout + result.stderr
-    assert result.returncode == 0, text
-    table = re.search(r"^job +count\n[- ]+\n(.*?)^total", text, re.MULTILINE | re.DOTALL)
-    return {line.split()[0] for line in table[1].splitlines()} - {"all"} if table else set()
+@pytest.mark.parametrize("key", ["corpora.*.filters.size.max_lines", "datasets.*.select", "sandbox.cpu_s", "run"])
+def test_the_tables_of_reruns_hold_for_a_real_run(small_run, small_config, tmp_path, key):
+    """test_reruns.py asks them all, of a run that only looks finished."""
+    before = plan(small_run, small_run / SMALL, small_run)
+    assert before.needed == set()
+    path, config = change(small_config, key)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    now = plan(small_run, tmp_path / "config.yaml", small_run)
+    assert now.needed == expected_of_setting(key, path, now, before)
 
 
-REPORT = {"record_run", "write_report"}
-SCORES = {"complete_benchmark", "verify_completions", "score_benchmark"} | REPORT
-TRAIN = {"train_model"} | SCORES
-PAIRS = {"select_pairs"} | TRAIN
-VERDICTS = {"verify_responses"} | PAIRS
-RESPONSES = {"generate_responses"} | VERDICTS
-INSTRUCTIONS = {"generate_instructions"} | RESPONSES
-CONCEPTS = {"generate_concepts"} | INSTRUCTIONS
-SEEDS = {"select_seeds"} | CONCEPTS
-FUNCTIONS = {"filter_functions"} | SEEDS
-
-SETTINGS = [
-    ("run", "other", REPORT),
-    ("corpora.packages.filters.2.max_lines", 10, FUNCTIONS),
-    ("generations.self.max_tokens.concepts", 24, CONCEPTS),
-    ("generations.self.categories", {"class": 1}, INSTRUCTIONS),
-    ("generations.self.samples.response", 3, RESPONSES),
-    ("generations.self.adaptive", {"samples": [2]}, RESPONSES),
-    ("generations.self.tags", "headings", RESPONSES),
-    ("generations.self.seeds", 20, CONCEPTS),
-    ("generations.self.temperature", 0.5, CONCEPTS),
-    ("sandbox", {"cpu_s": 3}, VERDICTS | {"run_references"}),
-    ("datasets.verified.max_instruction_words", 150, PAIRS),
-    ("models.aligned.train", {"learning_rate": 2e-3}, TRAIN),
-    ("benchmarks.demo.max_tokens", 128, SCORES),
-    ("engine.batch_size", 16, CONCEPTS),
-    ("engine.timeout", 30, REPORT),  # no completion depends on it
-]
-
-
-@pytest.mark.parametrize(("key", "value", "rules"), SETTINGS, ids=[key for key, _, _ in SETTINGS])
-def test_a_setting_reruns_what_depends_on_it(small_run, small_config, tmp_path, key, value, rules):
-    *way, last = [int(part) if part.isdigit() else part for part in key.split(".")]
-    entry = small_config
-    for part in way:
-        entry = entry[part]
-    entry[last] = value
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(small_config, sort_keys=False))
-    assert planned(small_run, config=config) == rules
-
-
-EDITED = [
-    ("scripts/selfalign/selection/__init__.py", "\nEDITED = True\n", PAIRS),
-    ("scripts/selfalign/training/__init__.py", "\nEDITED = True\n", TRAIN),
-    ("scripts/selfalign/reporting/__init__.py", "\nEDITED = True\n", REPORT),
-    ("scripts/selfalign/sandbox/__init__.py", "\n# a comment\n", set()),
-]
-
-
-@pytest.mark.parametrize(("file", "text", "rules"), EDITED, ids=[file for file, _, _ in EDITED])
-def test_an_edited_module_reruns_what_imports_it(small_run, tmp_path, file, text, rules):
-    moved = tmp_path / "moved"  # the same run at another place: that alone must rerun nothing
-    shutil.copytree(small_run, moved, symlinks=True)
-    with open(moved / file, "a") as module:
-        module.write(text)
-    assert planned(moved) == rules
+def test_a_real_run_can_be_moved(small_run):
+    moved = small_run.rename(small_run.parent / "moved")
+    try:
+        assert plan(moved, moved / SMALL, moved).needed == set()
+    finally:
+        moved.rename(small_run)
 
 
 def test_a_pilot_leaves_the_run_alone_and_ends_with_its_table(small_run, small_config, tmp_path):

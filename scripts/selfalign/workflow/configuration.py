@@ -43,7 +43,8 @@ _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pro
 
 def load_schema(root: str | Path) -> dict:
     """Read the schema of the repository at root."""
-    return yaml.safe_load(Path(root, SCHEMA).read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # every job of Snakemake reads the schema again
+    return yaml.load(Path(root, SCHEMA).read_text(encoding="utf-8"), Loader=loader)
 
 
 def _nearest(name: str, known: list[str]) -> str:
