@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from completion_server import KEY, CompletionServer, say_late, status
 from conftest import ROOT
+from scipy.stats import binomtest
 from tiny_model import make_model, make_tokenizer
 
 from selfalign.benchmarks.asking import AskSettings, Question, asker, way_of_asking
@@ -26,7 +27,7 @@ from selfalign.benchmarks.preparation import prepare_benchmark
 from selfalign.benchmarks.programs import Answer, code_before, find_code
 from selfalign.benchmarks.references import run_references
 from selfalign.benchmarks.scoring import score_benchmark
-from selfalign.benchmarks.statistics import bootstrap_interval, paired_difference, pass_at_k, permutation_test
+from selfalign.benchmarks.statistics import interval_of_mean, paired_difference, pass_at_k, permutation_test
 from selfalign.benchmarks.tasks import Check, Task, read_tasks
 from selfalign.benchmarks.verification import verify_completions
 from selfalign.engines.models import fetch_model, read_model, write_model
@@ -171,18 +172,33 @@ def test_pass_at_k_refuses_impossible_numbers(samples, passed, k):
 
 
 def test_interval_is_that_of_the_normal_approximation_and_repeats():
-    low, high = bootstrap_interval([1.0] * 120 + [0.0] * 280)  # 30 % of 400 tasks
+    low, high = interval_of_mean([1.0] * 120 + [0.0] * 280)  # 30 % of 400 tasks
     error = 1.96 * (0.3 * 0.7 / 400) ** 0.5
     assert (low, high) == pytest.approx((0.3 - error, 0.3 + error), abs=0.005)
-    assert bootstrap_interval([1.0] * 120 + [0.0] * 280) == (low, high)
+    assert interval_of_mean([1.0] * 120 + [0.0] * 280) == (low, high)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1 / 3, 1.0])
-def test_interval_of_equal_values_has_no_width_and_holds_the_mean(value):
+def test_interval_of_equal_values_without_bounds_has_no_width_and_holds_the_mean(value):
     values = [value] * 7
-    low, high = bootstrap_interval(values)
+    low, high = interval_of_mean(values)
     assert low <= sum(values) / 7 <= high
     assert high - low < 1e-12
+
+
+@pytest.mark.parametrize("tasks", [1, 10, 160])
+def test_interval_where_all_or_none_pass_is_that_of_clopper_and_pearson(tasks):
+    for passed in (0, tasks):
+        exact = binomtest(passed, tasks).proportion_ci(method="exact")
+        found = interval_of_mean([float(passed > 0)] * tasks, bounds=(0, 1))
+        assert found == pytest.approx((exact.low, exact.high))
+
+
+def test_interval_of_equal_values_reaches_towards_both_bounds():
+    low, high = interval_of_mean([25.0] * 10, bounds=(0, 100))
+    assert 0 < 25 - low < high - 25 < 75
+    assert (high - 25) / (25 - low) == pytest.approx(3)
+    assert interval_of_mean([0.0, 1.0] * 5, bounds=(0, 1)) == interval_of_mean([0.0, 1.0] * 5)
 
 
 def test_paired_difference_sees_what_the_tasks_share():
@@ -194,10 +210,12 @@ def test_paired_difference_sees_what_the_tasks_share():
     assert found["tasks"] == 100
     low, high = found["interval"]
     assert 0.03 < low < 0.1 < high < 0.17  # 10 of 100 tasks differ, all one way: about 1.96 x 0.03
-    separate = bootstrap_interval(list(ones.values()))
+    separate = interval_of_mean(list(ones.values()))
     assert high - low < separate[1] - separate[0]
     assert paired_difference(b, a)["difference"] == -found["difference"]
-    assert paired_difference(a, a) == {"difference": 0.0, "interval": [0.0, 0.0], "p": 1.0, "tasks": 100}
+    same = paired_difference(a, a)  # none of 100 tasks differs, so that few of any others do
+    assert same["interval"] == pytest.approx([-0.0362, 0.0362], abs=1e-4)
+    assert (same["difference"], same["p"], same["tasks"]) == (0.0, 1.0, 100)
     with pytest.raises(ValueError, match="a on demo and b on demo: 1 tasks"):
         paired_difference(a, {**b, "per_task": {**twos, "t100": 1.0}})
 
@@ -725,7 +743,7 @@ def test_reference_solutions_pass_and_broken_ones_do_not(kind, path, tmp_path):
     assert found["wrong"]["pass@1"] == 0.0, [task for task, passed in found["wrong"]["per_task"].items() if passed]
     assert found["right"]["tasks"] == len(tasks) > 50
     assert found["right"]["model"] == "right"
-    assert paired_difference(found["right"], found["wrong"])["interval"] == [1.0, 1.0]
+    assert paired_difference(found["right"], found["wrong"])["interval"] == pytest.approx([0.9, 1], abs=0.1)
 
 
 LIMITS = [

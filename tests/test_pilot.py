@@ -263,7 +263,8 @@ def test_the_difference_of_two_styles_is_that_of_their_pass_rates(tmp_path):
     found = report(tmp_path, ("xml", "a"), ("headings", "b"))
     (comparison,) = found["comparisons"]
     assert comparison["difference"] == pytest.approx(0.5)
-    assert comparison["interval"] == pytest.approx([0.5, 0.5])
+    unlike = 1 - 0.025 ** (1 / 10)  # all ten seeds say the same, and others may say from -1 to 1
+    assert comparison["interval"] == pytest.approx([0.5 - 1.5 * unlike, 0.5 + 0.5 * unlike])
     rates = [pilot["pass rate"]["value"] for pilot in found["pilots"].values()]
     assert rates == pytest.approx([0.75, 0.25])
     for name in ("c", "d"):

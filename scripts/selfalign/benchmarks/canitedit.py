@@ -25,7 +25,7 @@ from selfalign.benchmarks.downloads import Source
 from selfalign.benchmarks.driver import MARK
 from selfalign.benchmarks.line_coverage import RAN, instrument
 from selfalign.benchmarks.programs import Answer
-from selfalign.benchmarks.statistics import bootstrap_interval
+from selfalign.benchmarks.statistics import interval_of_mean
 from selfalign.benchmarks.tasks import Task, single, text
 
 INSTRUCTIONS = ("descriptive", "lazy")
@@ -87,7 +87,7 @@ class CanItEdit(Benchmark):
     def extra_scores(
         self, tasks: Sequence[Task], answers: Mapping[str, Sequence[Answer]], measurements: Mapping[str, dict]
     ) -> dict[str, dict]:
-        """Return ExcessCode in percent, with its interval (tasks are resampled) and the tasks that count."""
+        """Return ExcessCode in percent, with its interval and the tasks that count."""
         excess = []
         for task in tasks:
             found = [measurements[answer.id] for answer in answers[task.id] if answer.id in measurements]
@@ -95,7 +95,7 @@ class CanItEdit(Benchmark):
                 excess.append(100 - statistics.median(whole_percent(one["ran"], one["lines"]) for one in found))
         if not excess:
             return {"ExcessCode": {"value": None, "interval": None, "unit": "%", "tasks": 0}}
-        interval = list(bootstrap_interval(excess))
+        interval = list(interval_of_mean(excess, bounds=(0, 100)))
         return {
             "ExcessCode": {"value": statistics.fmean(excess), "interval": interval, "unit": "%", "tasks": len(excess)}
         }

@@ -8,7 +8,7 @@ from selfalign.benchmarks.kinds import KINDS
 from selfalign.benchmarks.measuring import read_measurements
 from selfalign.benchmarks.programs import Answer
 from selfalign.benchmarks.references import program_id, read_references
-from selfalign.benchmarks.statistics import bootstrap_interval, pass_at_k
+from selfalign.benchmarks.statistics import interval_of_mean, pass_at_k
 from selfalign.benchmarks.tasks import Task, read_tasks
 from selfalign.records.files import read_json, read_jsonl, write_json
 from selfalign.records.rows import Verdict, load_rows
@@ -124,8 +124,8 @@ def score_metric(
         outcomes: Task to its samples, each check to verdict.
 
     Returns:
-        `tasks`, `units`, `pass@1` (mean over units of the share of samples that pass), its `interval` (tasks are
-        resampled), pass@10 and pass@100 where there are as many samples, and `per_task`.
+        `tasks`, `units`, `pass@1` (mean over units of the share of samples that pass), its `interval` (of
+        `interval_of_mean`), pass@10 and pass@100 where there are as many samples, and `per_task`.
     """
     passes = {
         task.id: [
@@ -140,7 +140,7 @@ def score_metric(
         "tasks": len(tasks),
         "units": sum(weights),
         "pass@1": sum(sum(units) for units in passes.values()) / samples / sum(weights),
-        "interval": list(bootstrap_interval(list(per_task.values()), weights)),
+        "interval": list(interval_of_mean(list(per_task.values()), weights, bounds=(0, 1))),
     }
     for k in MORE_SAMPLES:
         if samples >= k:

@@ -1,4 +1,4 @@
-"""pass@k, 95 % intervals by resampling tasks, and paired tests between models."""
+"""pass@k, 95 % intervals over tasks, and paired tests between models."""
 
 from collections.abc import Mapping, Sequence
 
@@ -28,16 +28,26 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     return 1.0 - failed
 
 
-def bootstrap_interval(values: Sequence[float], weights: Sequence[float] | None = None) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean of one value per task, from 10,000 seeded resamples of tasks.
+def interval_of_mean(
+    values: Sequence[float], weights: Sequence[float] | None = None, *, bounds: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of one value per task.
 
-    It tells how much the mean would move with other tasks of the same kind; it holds nothing about another training.
-    When all values are the same it has no width.
+    It is the percentile interval of 10,000 seeded resamples of tasks, and tells how much the mean would move with other
+    tasks of the same kind; it holds nothing about another training. Resampling knows only values that it has seen:
+    where all are the same, as when every task passes, it would have no width. The bounds then say what other tasks
+    could have been, and the interval is that of Clopper and Pearson (Biometrika 26, 1934) for none of n: at most
+    1 - 0.025^(1/n) of all tasks are unlike these.
 
     Args:
         weights: How much each task counts, such as its number of methods; None weighs all the same.
+        bounds: The lowest and the highest value that a task can have; None where there is no such limit.
     """
     array = numpy.asarray(values, dtype=float)
+    if bounds and len(set(array.tolist())) == 1:
+        low, high = bounds
+        unlike = 1 - 0.025 ** (1 / len(array))
+        return float(array[0] - unlike * (array[0] - low)), float(array[0] + unlike * (high - array[0]))
     weight = numpy.ones(len(array)) if weights is None else numpy.asarray(weights, dtype=float)
     generator = numpy.random.default_rng(0)
     means = []
@@ -57,7 +67,7 @@ def paired_difference(scores_a: Mapping, scores_b: Mapping) -> dict:
         scores_b: Contents of another, on the same tasks.
 
     Returns:
-        `difference` (pass@1 of a minus that of b), `interval` (95 %, tasks resampled in pairs), `p` (of
+        `difference` (pass@1 of a minus that of b), `interval` (of `interval_of_mean`), `p` (of
         `permutation_test`) and `tasks`.
 
     Raises:
@@ -68,7 +78,7 @@ def paired_difference(scores_a: Mapping, scores_b: Mapping) -> dict:
         names = [f"{scores['model']} on {scores['benchmark']}" for scores in (scores_a, scores_b)]
         raise ValueError(f"{' and '.join(names)}: {len(a.keys() ^ b.keys())} tasks are not in both; score both anew")
     differences = [a[task] - b[task] for task in sorted(a)]
-    low, high = bootstrap_interval(differences)
+    low, high = interval_of_mean(differences, bounds=(-1, 1))
     return {
         "difference": sum(differences) / len(differences),
         "interval": [low, high],

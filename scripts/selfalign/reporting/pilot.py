@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfalign.benchmarks.statistics import bootstrap_interval
+from selfalign.benchmarks.statistics import interval_of_mean
 from selfalign.records.files import read_json, read_jsonl
 from selfalign.records.rows import Concepts, Instruction, Negative, Pair, Response, Verdict, load_rows
 from selfalign.reporting.generations import Generation, read_generation, shard_files
@@ -187,7 +187,7 @@ def _count(rows: Mapping, characters: Mapping, stage: str, row_id: str, text: st
 
 def _estimate(values: Sequence[float], times: float = 1.0, plus: float = 0.0) -> dict:
     """Return a mean over seeds with its 95 % interval, each times a factor plus what is the same for any seeds."""
-    low, high = bootstrap_interval(values)
+    low, high = interval_of_mean(values)
     mean = sum(values) / len(values)
     return {"value": plus + times * mean, "interval": [plus + times * low, plus + times * high]}
 
@@ -197,7 +197,9 @@ def _pass_rate(pilot: Pilot) -> dict | None:
     counts = [(pilot.passed[seed], count) for seed, count in pilot.rows["responses"].items()]
     if not counts:
         return None
-    low, high = bootstrap_interval([passed / count for passed, count in counts], [count for _, count in counts])
+    low, high = interval_of_mean(
+        [passed / count for passed, count in counts], [count for _, count in counts], bounds=(0, 1)
+    )
     return {"value": pilot.passed.total() / pilot.rows["responses"].total(), "interval": [low, high]}
 
 
@@ -274,7 +276,7 @@ def compare(first: Pilot, second: Pilot) -> dict:
     seeds = [seed for seed in first.seeds if counts[seed]]
     differences = [_share(first, seed) - _share(second, seed) for seed in seeds]
     weights = [counts[seed] for seed in seeds]
-    low, high = bootstrap_interval(differences, weights) if seeds else (0.0, 0.0)
+    low, high = interval_of_mean(differences, weights, bounds=(-1, 1)) if seeds else (0.0, 0.0)
     total = sum(one * weight for one, weight in zip(differences, weights, strict=True))
     return {
         "better": first.made.tags,
