@@ -419,6 +419,7 @@ LOOPBACK = "bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted"
         (LOOPBACK, {APPARMOR: "1"}, "apparmor_restrict_unprivileged_userns=0"),
         (LOOPBACK, {}, "its settings do not show why"),
         ("bwrap: Failed to make / slave: Permission denied", FILTERED, "apparmor=unconfined"),
+        ("bwrap: Can't set hostname to sandbox: Operation not permitted", FILTERED, "seccomp=unconfined"),
         ("bwrap: Failed to mount tmpfs: Operation not permitted", {APPARMOR: "1"}, "/etc/apparmor.d/bwrap"),
         (
             "bwrap: Creating new namespace failed: nesting depth or /proc/sys/user/max_*_namespaces exceeded (ENOSPC)",

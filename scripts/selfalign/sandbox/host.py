@@ -23,7 +23,7 @@ DEBIAN = (
 )
 CONTAINER = (
     "the filter of this container does not let programs make namespaces or mounts. Allow the calls unshare, clone "
-    "and mount, for example docker run --security-opt seccomp=unconfined, on a host with AppArmor also "
+    "and mount, for example docker or podman run --security-opt seccomp=unconfined, on a host with AppArmor also "
     "--security-opt apparmor=unconfined, or run outside the container"
 )
 UNKNOWN = (
@@ -76,6 +76,7 @@ CAUSES = (
     ("Failed to make / slave", None),
     ("Failed to mount tmpfs", None),
     ("Creating new namespace failed", None),
+    ("Can't set hostname", None),  # with podman's filter, which lets it make namespaces
 )
 
 
