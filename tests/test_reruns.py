@@ -176,7 +176,9 @@ def moved(tmp_path_factory) -> Path:
     return folder.rename(folder.parent / "second")
 
 
-def test_a_moved_repository(moved):
+def test_a_moved_repository_with_a_new_lock(moved):
+    for name in ("core.lock", "core.yaml"):
+        (moved / "envs" / name).write_text((moved / "envs" / name).read_text() + "# new\n")
     assert plan(moved, moved / "tests/configs/small.yaml", moved).needed == set()
 
 
