@@ -35,6 +35,13 @@ rule pilot:
     """Try each generation on few seeds, in each style of tags, and project what the full run costs and yields."""
     input:
         pilot_files,
+    log:
+        "results/logs/pilot.log",
+    localrule: True
+    conda:
+        "envs/core.yaml"
+    shell:  # which runs also when all is there, since it makes no file
+        "cat {input:q} | tee {log:q}"
 
 
 onstart:  # of what runs jobs only: a dry run is welcome beside a run
@@ -48,7 +55,6 @@ onstart:  # of what runs jobs only: a dry run is welcome beside a run
 onsuccess:
     if "pilot" in workflow.dag_settings.targets:
         for path in pilot_files(None):
-            print(Path(path).read_text())
             print(f"This is in {path}, and every number in {path.replace('.txt', '.json')}.")
         for generation, model in pilot_targets(config)[1].items():
             print(f"No pilot of generation {generation}: its model {model} is trained first.")

@@ -166,6 +166,9 @@ def test_a_pilot_leaves_the_run_alone_and_ends_with_its_table(small_run, small_c
 
     told = (folder / "results/pilot/self.txt").read_text()
     assert told in result.stdout
+    again = run_workflow(folder, "pilot", config=config)
+    assert told in again.stdout  # when nothing had to be made, too
+    assert re.search(r"^1 of 1 steps", again.stdout + again.stderr, re.MULTILINE)
     assert "Pilot of generation self: 10 of the " in told
     assert "Keep tags: xml." in told
     data = json.loads((folder / "results/pilot/self.json").read_text())
