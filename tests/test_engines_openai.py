@@ -315,6 +315,37 @@ def test_a_server_that_is_down_for_a_while_costs_no_row(model, monkeypatch):
     assert {(one.text, one.finish_reason) for group in got for one in group} == {("fine", "stop")}
 
 
+def test_a_row_that_failed_just_before_an_outage_is_not_lost(model, monkeypatch):
+    """An answer that was on its way then says nothing of the tries that fall into the outage."""
+    monkeypatch.setattr("selfalign.engines.patience.LONGEST_WAIT", 0.03)
+    begun = []
+
+    def plan(number: int, asked: dict):
+        begun.append(time.monotonic())
+        if time.monotonic() - begun[0] > 2:
+            return say("fine")
+        return say_late("fine", 0.3) if number < 2 and asked["prompt"] == "1" else status(503, "gone")
+
+    got, server = ask(model, plan, monkeypatch, count=3)
+    assert got == {f"r{number}": ("fine", "stop") for number in range(3)}
+    assert len(server.asked) > 2 * 8
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_last_row_is_left_out_when_the_server_never_answers_it(resumed, model, monkeypatch, capsys):
+    """There is no other row then; one that was answered before, or in a run before this one, shows the server works."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setattr("selfalign.engines.patience.LONGEST_WAIT", 0.03)
+    plan = lambda _, asked: status(500, "it crashes on this one") if asked["prompt"] == "2" else say("fine")  # noqa: E731
+    with CompletionServer(None, "tiny", plan) as server:
+        engine = open_engine(model, settings(server, concurrency=1, patience=5))
+        groups = list(engine.complete(few(3), done={"r0", "r1"} if resumed else ()))
+    assert groups[-1][0].finish_reason == "no answer from the server"
+    assert len(groups) == (1 if resumed else 3)
+    assert Counter(asked["prompt"] for asked in server.asked)["2"] == 8
+    assert "after 8 tries: " in capsys.readouterr().err
+
+
 def test_a_server_that_fails_for_a_while_costs_no_row(model, monkeypatch):
     """A model that is loading, behind a proxy that lists it, fails more often than one request may; then it wavers."""
     monkeypatch.setattr("selfalign.engines.patience.LONGEST_WAIT", 0.03)

@@ -3,7 +3,7 @@
 The server sees one request for each sample, with that sample's seed; how far the seed makes its answer reproducible
 is the server's promise, not ours. What it fails at is tried again (`selfalign.engines.patience`); a row that it refuses
 or, while it answers others, never answers is a completion with that as its finish reason; what would hit all rows stops
-the stage.
+the stage. Where no other row is left to tell the two apart, one that was answered before is asked again.
 """
 
 import asyncio
@@ -38,6 +38,7 @@ class OpenAIEngine:
         import openai
 
         self.openai = openai
+        self._failures = (openai.OpenAIError, TimeoutError, json.JSONDecodeError, _Malformed)
         key = "none"
         if settings.api_key_env:
             key = os.environ.get(settings.api_key_env, "")
@@ -48,6 +49,8 @@ class OpenAIEngine:
         self.model = settings.model or model.name_or_path.removeprefix(SERVED)
         self.usage = Usage()
         self._completes = False
+        self._known: Request | None = None  # one that was answered
+        self._checking = False
         self._said: set[str] = set()
         with openai.OpenAI(**self.options, max_retries=2) as client:
             try:
@@ -65,6 +68,8 @@ class OpenAIEngine:
     def complete(self, requests: Iterable[Request], done: Collection[str] = ()) -> Iterator[list[Completion]]:
         """Yield the samples of each request as soon as all are finished (see `Engine.complete`)."""
         self._completes |= bool(done)
+        requests = list(requests)
+        self._known = next((request for request in requests if request.id in done), self._known)
         requests = [request for request in requests if request.id not in done]
         queue = ((request, k) for request in requests for k in range(request.n))
         finished: dict[str, list[Completion]] = {request.id: [] for request in requests}
@@ -114,26 +119,18 @@ class OpenAIEngine:
             ValueError: the server fails for all.
         """
         tries = blamed = 0
-        failing_since = math.inf
+        failed_at = -math.inf
         while True:
             if (wait := patience.resume - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
                 continue
             try:
-                async with asyncio.timeout(self.settings.timeout):
-                    answer = await client.completions.create(
-                        model=self.model,
-                        prompt=request.prompt,
-                        max_tokens=request.max_tokens,
-                        temperature=request.temperature,
-                        top_p=request.top_p,
-                        stop=list(request.stop) or None,
-                        seed=request.seeds[k],
-                    )
+                answer = await self._create(client, request, k, request.max_tokens)
                 completion = self._read(answer, request, k)
                 patience.answered()
+                self._known = request
                 return request, completion
-            except (self.openai.OpenAIError, TimeoutError, json.JSONDecodeError, _Malformed) as error:
+            except self._failures as error:
                 status = getattr(error, "status_code", None)
                 code = getattr(error, "code", None)
                 if status in FATAL or code == "insufficient_quota":
@@ -142,11 +139,14 @@ class OpenAIEngine:
                     patience.answered()
                     return request, self._refused(error, code, request, k)
                 tries += 1
-                if tries == 1:
-                    failing_since = time.monotonic()
-                # Up to the first answer to another request, the fault may be the server's: those tries are one.
-                if tries == 1 or patience.last_answer > failing_since:
+                # The fault may be the server's, unless it has answered another request since the last failure of this.
+                if (
+                    tries == 1
+                    or patience.last_answer > failed_at
+                    or (status != 429 and await self._works(client, patience))
+                ):
                     blamed += 1
+                failed_at = time.monotonic()
                 if blamed >= TRIES and status != 429:
                     self._say(f"leaves a request without an answer after {tries} tries: {_short(error)}")
                     return request, _without_text(request, k, UNANSWERED)
@@ -158,6 +158,34 @@ class OpenAIEngine:
                 if wait >= 10:
                     self._say(f"fails ({_short(error)}); trying again, the first time in {wait:.0f} s")
                 await asyncio.sleep(wait)
+
+    async def _create(self, client, request: Request, k: int, max_tokens: int):
+        async with asyncio.timeout(self.settings.timeout):
+            return await client.completions.create(
+                model=self.model,
+                prompt=request.prompt,
+                max_tokens=max_tokens,
+                temperature=request.temperature,
+                top_p=request.top_p,
+                stop=list(request.stop) or None,
+                seed=request.seeds[k],
+            )
+
+    async def _works(self, client, patience: Patience) -> bool:
+        """Return whether the server answers a request that it has answered before; one such at a time."""
+        if self._known is None or self._checking:
+            return False
+        self._checking = True
+        try:
+            answer = await self._create(client, self._known, 0, 1)
+        except self._failures:
+            return False
+        finally:
+            self._checking = False
+        if not getattr(answer, "choices", None):
+            return False
+        patience.answered()
+        return True
 
     def _read(self, answer, request: Request, k: int) -> Completion:
         choices = getattr(answer, "choices", None)
