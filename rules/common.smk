@@ -38,9 +38,9 @@ GENERATIONS = config["generations"] | pilot_generations(config)
 DATASETS = config["datasets"] | pilot_datasets(config)
 
 # Rules run `python` and `$SCRIPTS/{rule}.py`. Here, not in the rules, stands where both are, so that moving the
-# repository reruns nothing. With conda or containers (--sdm) the environment of the rule provides python. $ENGINE stands
+# repository reruns nothing. With --sdm conda the environment of the rule provides python. $ENGINE stands
 # here as rules have only those of its settings as params that completions depend on: the rest may change at any time.
-if workflow.deployment_settings and workflow.deployment_settings.deployment_method:
+if any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
     PATHS = {"core": "", "vllm": "", "ds1000": ""}
 else:
     PATHS = {

@@ -176,3 +176,16 @@ def test_what_differs_between_locks_is_known(package):
 
 def test_the_default_checkers_are_locked():
     assert {"ty", "basedpyright", "ruff"} <= {name for name, _, _ in lock("core")}
+
+
+@pytest.mark.parametrize("method", ["env-modules", "apptainer"])
+def test_another_way_of_deployment_changes_nothing(method, tmp_path):
+    """Rules name none but conda's, so that they run in the plain environments."""
+    command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "1"]
+    command += ["results/benchmarks/demo.jsonl", "--sdm", method]
+    tools = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}  # whose python has none of our packages
+    (tmp_path / "apptainer").write_text("#!/bin/sh\necho apptainer version 1.3.0\n")
+    (tmp_path / "apptainer").chmod(0o755)
+    tools["PATH"] = f"{tmp_path}:{tools['PATH']}"
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=tools)
+    assert result.returncode == 0, result.stdout + result.stderr
