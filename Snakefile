@@ -29,6 +29,7 @@ rule all:
     default_target: True
     input:
         "results/report/index.html",
+        reported_artifacts,  # also when the report was made before one was lost
 
 
 rule pilot:
@@ -48,6 +49,7 @@ onstart:  # of what runs jobs only: a dry run is welcome beside a run
     if workflow.is_main_process:
         try:
             hold_run_lock()
+            refuse_changed_artifacts()
         except ValueError as error:
             sys.exit(f"error: {error}")
 

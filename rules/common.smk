@@ -19,6 +19,7 @@ from selfalign.seeds.filters import CORPUS_FILTERS, JUDGE, ROW_FILTERS, parse_fi
 from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
 from selfalign.workflow.configuration import load_configuration, scores_to_make
+from selfalign.workflow.integrity import refuse_changed_artifacts
 from selfalign.workflow.pilots import pilot_datasets, pilot_generations, pilot_name, pilot_targets
 from selfalign.workflow.run_lock import hold_run_lock
 

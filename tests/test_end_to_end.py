@@ -78,7 +78,7 @@ def rows(path: Path) -> list[dict]:
 def test_the_exact_set_of_files(small_run):
     results = small_run / "results"
     found = {str(path.relative_to(results)) for path in results.rglob("*") if path.is_file()}
-    found = {name for name in found if not name.startswith(("logs/", "report/"))}
+    found = {name for name in found if not name.startswith(("logs/", "report/", ".sha256/"))}
     assert found == expected_files()
     assert {path.name for path in (results / "report").iterdir()} == {"index.html", "summary.txt", "figures", "tables"}
 

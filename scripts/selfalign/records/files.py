@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
 
+from selfalign.records import digests
+from selfalign.records.digests import file_digest as file_digest
+
 ROW_GROUP = 10_000  # rows of a Parquet file that are written at once; of functions, 10 to 20 MB
 
 
@@ -25,17 +28,14 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(f"[{', '.join(map(_written, parts))}]".encode()).hexdigest()
 
 
-def file_digest(path: str | Path) -> str:
-    """Return the SHA-256 hex digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Let a file that is written whole appear under its name."""
+def publish(temporary: Path, path: Path, *, with_digest: bool = True) -> None:
+    """Let a file that is written whole appear under its name, with the digest of what was written."""
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    if with_digest:
+        digests.move(temporary, path)
+    else:
+        os.replace(temporary, path)
 
 
 def temporary_path(path: Path) -> Path:
@@ -48,28 +48,29 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file so that it appears whole or not at all."""
+def write_text(path: str | Path, text: str, *, with_digest: bool = False) -> None:
+    """Write a text file so that it appears whole or not at all. Without a digest, people may edit it."""
     path = Path(path)
     temporary = temporary_path(path)
     try:
         temporary.write_text(text, encoding="utf-8")
-        publish(temporary, path)
+        publish(temporary, path, with_digest=with_digest)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: object) -> None:
     """Write one JSON value, indented and with sorted keys, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", with_digest=True)
 
 
 def read_json(path: str | Path) -> object:
     """Read one JSON value.
 
     Raises:
-        ValueError: the file is not JSON; names the file and the line.
+        ValueError: the file is not JSON, or not what was written; names the file and the line.
     """
+    digests.check(path)
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -96,8 +97,9 @@ def read_jsonl(path: str | Path) -> Iterator[dict]:
     """Yield the rows of a JSON lines file.
 
     Raises:
-        ValueError: a line is not a JSON object; names the file and the row.
+        ValueError: a line is not a JSON object, or the file not what was written; names the file and the row.
     """
+    digests.check(path)
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -133,9 +135,14 @@ def write_table(path: str | Path, rows: Iterable[dict], columns: dict[str, str])
 
 
 def read_table(path: str | Path) -> list[dict]:
-    """Read a Parquet file as a list of rows."""
+    """Read a Parquet file as a list of rows.
+
+    Raises:
+        ValueError: the file is not what was written.
+    """
     import pyarrow.parquet
 
+    digests.check(path)
     return pyarrow.parquet.read_table(path).to_pylist()
 
 

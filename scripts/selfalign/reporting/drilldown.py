@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from selfalign.records import digests
 from selfalign.records.files import read_jsonl
 from selfalign.records.rows import Function, Instruction, Pair, Response, RowType, load_rows
 from selfalign.reporting.artifacts import Run
@@ -20,6 +21,7 @@ KEPT_EXAMPLES = 4
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
+    digests.check(path)
     try:
         yield
     except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:

@@ -25,6 +25,7 @@ import pyarrow.parquet
 from selfalign.matching.benchmarks import BenchmarkIndex, Evidence, load_benchmarks
 from selfalign.matching.funnels import Funnel, sum_funnels
 from selfalign.matching.near_duplicates import Sketch, Sketches, sketch
+from selfalign.records import digests
 from selfalign.records.files import publish, temporary_path, write_jsonl
 from selfalign.records.progress import Progress
 from selfalign.seeds.filters import Benchmarks, NearDuplicates
@@ -76,10 +77,11 @@ def _groups(paths: Iterable[str], columns: Iterable[str]) -> list[_Group]:
     """Return the row groups of some parts.
 
     Raises:
-        ValueError: a part is no Parquet file, or has other columns.
+        ValueError: a part is no Parquet file, has other columns, or is not what was written.
     """
     groups, start = [], 0
     for path in paths:
+        digests.check(path)
         try:
             opened = pyarrow.parquet.ParquetFile(path)
         except pyarrow.ArrowInvalid as error:

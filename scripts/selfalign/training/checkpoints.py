@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from selfalign.engines.models import Model
+from selfalign.records import digests
 from selfalign.training.settings import TrainSettings
 from selfalign.training.sharding import local, spread
 
@@ -162,12 +163,12 @@ def publish(
             model.config.dtype = dtype
             model.config.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
-        for stale in [output / "model.json", *output.glob("*.safetensors*")]:
+        for stale in [output / "model.json", *output.glob("*.safetensors"), *output.glob("*.safetensors.index.json")]:
             stale.unlink(missing_ok=True)
         for path in sorted(temporary.iterdir()):
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-            os.replace(path, output / path.name)
+            digests.move(path, output / path.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

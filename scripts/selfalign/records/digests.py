@@ -1,0 +1,107 @@
+"""The digest of each artifact as it was written: what was damaged or edited since is found before it is used.
+
+The digest of `results/PATH` stands in `results/.sha256/PATH`, with the size and the time of the file, so that to see
+that nothing has changed takes no reading. Files elsewhere than in `results/` of the working directory have none, and a
+file without one, as a user gives it, is taken as it is.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+RESULTS = Path("results")
+NOTES = RESULTS / ".sha256"
+SET_ASIDE = ".changed"  # suffix of a changed file that is kept
+CHANGED = (
+    f"damaged or edited after it had been written (its SHA-256 is another), and kept with the suffix {SET_ASIDE}. Run "
+    "the same command again to make it anew, or rename it back first to go on with it as it is"
+)
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def note_path(path: str | Path) -> Path | None:
+    """Return where the digest of an artifact is kept; None for other files."""
+    path = Path(os.path.abspath(path))
+    return NOTES / path.relative_to(RESULTS.absolute()) if path.is_relative_to(RESULTS.absolute()) else None
+
+
+def _write(path: Path, note: Path, sha256: str) -> None:
+    status = path.stat()
+    note.parent.mkdir(parents=True, exist_ok=True)
+    temporary = note.with_name(f"{note.name}.{os.getpid()}.tmp")
+    text = {"sha256": sha256, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    temporary.write_text(json.dumps(text) + "\n")
+    os.replace(temporary, note)
+
+
+def _read(path: Path, note: Path | None) -> dict | None:
+    try:
+        return json.loads(note.read_text()) if note else None
+    except FileNotFoundError:
+        return None
+    except ValueError as error:  # the machine lost power
+        raise ValueError(f"{note}: not the digest of a file ({error}); delete it and {path}") from error
+
+
+def move(temporary: Path, path: Path) -> None:
+    """Let a finished file appear under its name, and keep its digest. A kill in between leaves a file without one."""
+    if note := note_path(path):
+        sha256 = file_digest(temporary)
+        note.unlink(missing_ok=True)
+    os.replace(temporary, path)
+    if note:
+        _write(path, note, sha256)
+
+
+def check(path: str | Path) -> None:
+    """Compare an artifact with its digest, if it has one, and rename it where they differ.
+
+    Raises:
+        ValueError: it has changed since it was written.
+    """
+    path = Path(path)
+    noted = _read(path, note_path(path))
+    if noted is not None and noted["sha256"] != file_digest(path):
+        set_aside(path)
+        raise ValueError(f"{path}: {CHANGED}")
+
+
+def set_aside(path: Path) -> Path:
+    """Rename an artifact, so that it is kept and made anew; return its new path."""
+    kept = path.with_name(f"{path.name}{SET_ASIDE}")
+    os.replace(path, kept)
+    note_path(path).unlink(missing_ok=True)
+    return kept
+
+
+def changed() -> Iterator[Path]:
+    """Yield each artifact that has changed since it was written.
+
+    Only files of another size or time than they had are read: of a new one, too, once, as Snakemake touches what a job
+    has made.
+
+    Raises:
+        ValueError: a digest is not readable; names it.
+    """
+    for folder, _, names in os.walk(NOTES):
+        for name in sorted(names):
+            note = Path(folder, name)
+            path = RESULTS / note.relative_to(NOTES)
+            try:
+                status = path.stat()
+            except (FileNotFoundError, NotADirectoryError):  # removed: it is made anew as any file that is missing
+                continue
+            noted = _read(path, note)
+            if noted is None or (noted["size"], noted["mtime_ns"]) == (status.st_size, status.st_mtime_ns):
+                continue
+            if noted["sha256"] == (sha256 := file_digest(path)):
+                _write(path, note, sha256)  # touched or copied
+            else:
+                yield path

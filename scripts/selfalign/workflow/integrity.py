@@ -1,0 +1,21 @@
+"""Before a run: what has changed since it was written is set aside, so that it is made anew."""
+
+from selfalign.records import digests
+
+MODEL = "model.json"  # written last: a checkpoint without it is no checkpoint
+
+
+def refuse_changed_artifacts() -> None:
+    """Rename each artifact that was damaged or edited since it was written.
+
+    Raises:
+        ValueError: there is one, and what the run is about to make would follow from it; names all.
+    """
+    found = []
+    for path in digests.changed():
+        found.append(str(path))
+        digests.set_aside(path)
+        if (model := path.with_name(MODEL)).exists():
+            digests.set_aside(model)
+    if found:
+        raise ValueError(f"{', '.join(found)}: {digests.CHANGED}")

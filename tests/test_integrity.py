@@ -1,0 +1,149 @@
+"""A file that is not what was written is found before it is used, and made anew."""
+
+import json
+import os
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+from conftest import run_workflow
+
+from selfalign.records import digests
+from selfalign.records.files import read_json, read_jsonl, read_table, write_json, write_jsonl, write_table, write_text
+from selfalign.workflow.integrity import refuse_changed_artifacts
+
+ROWS = [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}]
+KINDS = {
+    "rows.jsonl": (lambda path: write_jsonl(path, ROWS), lambda path: list(read_jsonl(path)), ROWS),
+    "stats.json": (lambda path: write_json(path, {"a": "b"}), read_json, {"a": "b"}),
+    "table.parquet": (
+        lambda path: write_table(path, ROWS, {"id": "int64", "text": "string"}),
+        read_table,
+        ROWS,
+    ),
+}
+
+
+def damage(path: Path, *, unseen: bool = False) -> None:
+    """Change one bit of a file's middle; unseen, it keeps its time."""
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    if unseen:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return Path("results")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_changed_artifact_is_not_read(results, name):
+    write, read, expected = KINDS[name]
+    path = results / "folder" / name
+    write(path)
+    assert read(path) == expected
+    damage(path, unseen=True)
+    with pytest.raises(ValueError, match=f"{name}: damaged or edited after it had been written"):
+        read(path)
+    assert path.with_name(f"{name}.changed").exists()
+    assert not path.exists()
+    write(path)
+    assert read(path) == expected
+
+
+def test_files_of_the_user_and_an_edit_that_is_meant_are_read(results, tmp_path):
+    outside = tmp_path / "rows.jsonl"
+    write_jsonl(outside, ROWS)
+    assert [file.name for file in tmp_path.iterdir()] == ["rows.jsonl"]
+    outside.write_text('{"id": 3}\n')
+    assert list(read_jsonl(outside)) == [{"id": 3}]
+    path = results / "rows.jsonl"
+    write_jsonl(path, ROWS)
+    path.write_text('{"id": 4}\n')
+    with pytest.raises(ValueError, match="rename it back first to go on with it as it is"):
+        refuse_changed_artifacts()
+    path.with_name("rows.jsonl.changed").rename(path)
+    refuse_changed_artifacts()
+    assert list(read_jsonl(path)) == [{"id": 4}]
+
+
+CHANGES = {
+    "nothing": (lambda path: None, False),
+    "touched": (lambda path: os.utime(path, (1, 1)), False),
+    "copied": (lambda path: (shutil.copy(path, f"{path}.2"), os.replace(f"{path}.2", path)), False),
+    "one bit": (damage, True),
+    "cut": (lambda path: os.truncate(path, 5), True),
+    "emptied": (lambda path: path.write_text(""), True),
+    "removed": (lambda path: path.unlink(), False),
+}
+
+
+@pytest.mark.parametrize(("change", "found"), CHANGES.values(), ids=CHANGES)
+def test_what_changed_is_set_aside_and_kept(results, change, found):
+    path = results / "deep/folder/rows.jsonl"
+    write_jsonl(path, ROWS)
+    write_jsonl(path.with_name("other.jsonl"), ROWS)
+    write_text(path.with_name("README.md"), "a card")
+    path.with_name("README.md").write_text("a card that somebody edited")
+    change(path)
+    now = path.read_bytes() if path.exists() else None
+    with pytest.raises(ValueError, match=f"^{path}: damaged or edited") if found else nullcontext():
+        refuse_changed_artifacts()
+    kept = path.with_name("rows.jsonl.changed")
+    assert kept.exists() == found
+    if found:
+        assert kept.read_bytes() == now
+        assert not path.exists()
+    assert path.with_name("other.jsonl").exists()
+    refuse_changed_artifacts()
+
+
+def test_a_torn_digest_is_one_clear_error(results):
+    path = results / "rows.jsonl"
+    write_jsonl(path, ROWS)
+    digests.note_path(path).write_text('{"sha')
+    with pytest.raises(ValueError, match=r"\.sha256/rows\.jsonl: not the digest of a file .* delete it and"):
+        next(read_jsonl(path))
+
+
+def test_a_damaged_checkpoint_is_no_checkpoint(results, tmp_path):
+    weights, model = results / "models/a/model.safetensors", results / "models/a/model.json"
+    temporary = tmp_path / "weights"
+    temporary.write_bytes(b"weights")
+    model.parent.mkdir(parents=True)
+    digests.move(temporary, weights)
+    write_json(model, {})
+    refuse_changed_artifacts()
+    damage(weights)
+    with pytest.raises(ValueError, match=r"model\.safetensors: damaged"):
+        refuse_changed_artifacts()
+    assert not model.exists()
+
+
+@pytest.mark.end_to_end
+def test_a_run_makes_damaged_artifacts_anew(small_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder, symlinks=True)
+    results = folder / "results"
+    files = ["generations/self/concepts/00001.jsonl", "datasets/verified/pairs.jsonl", "corpora/packages/seeds.parquet"]
+    before = {name: (results / name).read_bytes() for name in files}
+    model = json.loads((results / "models/aligned/model.json").read_text())
+    for name in files[1:]:
+        damage(results / name)
+    (results / files[0]).unlink()  # a job to do
+    damage(results / "models/aligned/model.safetensors")
+    result = run_workflow(folder, "-n")
+    assert result.returncode == 0, result.stderr
+    assert not list(results.rglob("*.changed"))
+    result = run_workflow(folder)
+    assert result.returncode == 1, result.stdout
+    assert result.stderr.count(" damaged or edited after it had been written") == 1, result.stderr
+    assert len(list(results.rglob("*.changed"))) == 4  # model.json is the fourth
+    result = run_workflow(folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {name: (results / name).read_bytes() for name in files} == before
+    assert json.loads((results / "models/aligned/model.json").read_text()) == model
