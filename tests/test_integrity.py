@@ -1,13 +1,11 @@
 """A file that is not what was written is found before it is used, and made anew."""
 
-import json
 import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from conftest import run_workflow
 
 from selfalign.records import digests
 from selfalign.records.files import read_json, read_jsonl, read_table, write_json, write_jsonl, write_table, write_text
@@ -122,28 +120,3 @@ def test_a_damaged_checkpoint_is_no_checkpoint(results, tmp_path):
     with pytest.raises(ValueError, match=r"model\.safetensors: damaged"):
         refuse_changed_artifacts()
     assert not model.exists()
-
-
-@pytest.mark.end_to_end
-def test_a_run_makes_damaged_artifacts_anew(small_run, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(small_run, folder, symlinks=True)
-    results = folder / "results"
-    files = ["generations/self/concepts/00001.jsonl", "datasets/verified/pairs.jsonl", "corpora/packages/seeds.parquet"]
-    before = {name: (results / name).read_bytes() for name in files}
-    model = json.loads((results / "models/aligned/model.json").read_text())
-    for name in files[1:]:
-        damage(results / name)
-    (results / files[0]).unlink()  # a job to do
-    damage(results / "models/aligned/model.safetensors")
-    result = run_workflow(folder, "-n")
-    assert result.returncode == 0, result.stderr
-    assert not list(results.rglob("*.changed"))
-    result = run_workflow(folder)
-    assert result.returncode == 1, result.stdout
-    assert result.stderr.count(" damaged or edited after it had been written") == 1, result.stderr
-    assert len(list(results.rglob("*.changed"))) == 4  # model.json is the fourth
-    result = run_workflow(folder)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert {name: (results / name).read_bytes() for name in files} == before
-    assert json.loads((results / "models/aligned/model.json").read_text()) == model
