@@ -22,6 +22,7 @@ include: "rules/pilot.smk"
 include: "rules/training.smk"
 include: "rules/evaluation.smk"
 include: "rules/reporting.smk"
+include: "rules/archive.smk"
 
 
 rule all:
@@ -30,6 +31,12 @@ rule all:
     input:
         "results/report/index.html",
         reported_artifacts,  # also when the report was made before one was lost
+
+
+rule archive:
+    """Pack the finished run into one file, with all that tells how it was made: results/archive/{run}.tar.zst."""
+    input:
+        ARCHIVE,
 
 
 rule pilot:
@@ -60,5 +67,7 @@ onsuccess:
             print(f"This is in {path}, and every number in {path.replace('.txt', '.json')}.")
         for generation, model in pilot_targets(config)[1].items():
             print(f"No pilot of generation {generation}: its model {model} is trained first.")
+    elif "archive" in workflow.dag_settings.targets:
+        print(Path("results/logs/archive_run.log").read_text().strip())
     else:
         print(Path("results/report/summary.txt").read_text() if Path("results/report/summary.txt").exists() else "")

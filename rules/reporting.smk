@@ -1,6 +1,6 @@
 # Reporting: what was run, and what came out.
 # REQUIRES  everything that the config names
-# MAKES     results/run_config.yaml  results/provenance.json  results/report/
+# MAKES     results/run_config.yaml  results/provenance.json  results/changes.patch  results/report/
 
 
 rule record_run:
@@ -10,6 +10,7 @@ rule record_run:
     output:
         config="results/run_config.yaml",
         provenance="results/provenance.json",
+        changes="results/changes.patch",  # of the code, since the commit; empty where there are none
     log:
         "results/logs/record_run.log",
     conda:
@@ -20,7 +21,7 @@ rule record_run:
         locks=sorted(str(path.relative_to(workflow.basedir)) for path in Path(workflow.basedir, "envs").glob("*.lock")),
     shell:
         "python $SCRIPTS/record_run.py --config <(printf %s {params.config:q}) --root $ROOT --locks {params.locks:q} "
-        "--output {output.config:q} --provenance {output.provenance:q} 2>&1 | tee {log:q}"
+        "--output {output.config:q} --provenance {output.provenance:q} --changes {output.changes:q} 2>&1 | tee {log:q}"
 
 
 rule write_report:

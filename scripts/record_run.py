@@ -1,4 +1,4 @@
-"""Record what a run is made from: the merged config as YAML, and commit, machine and package versions as JSON."""
+"""Record what a run is made from: the merged config as YAML, commit, machine and versions as JSON, edits as a patch."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from selfalign.records.commands import run_command
-from selfalign.records.files import read_json, write_json, write_text
+from selfalign.records.files import read_json, write_bytes, write_json, write_text
 from selfalign.reporting.provenance import collect_provenance
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,6 +18,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="the merged config, as JSON")
     parser.add_argument("--output", type=Path, required=True, help="the merged config, as YAML, in the given order")
     parser.add_argument("--provenance", type=Path, required=True, help="commit, machine and versions, as JSON")
+    parser.add_argument("--changes", type=Path, required=True, help="local changes to the code, as a patch of git")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository; default: the one of this script")
     parser.add_argument("--locks", nargs="*", default=[], help="lock files of the environments, relative to the root")
     options = parser.parse_args()
@@ -25,10 +26,11 @@ def main() -> None:
     config = read_json(options.config)
     if not isinstance(config, dict) or not {"run", "seed"} <= config.keys():
         raise ValueError(f"{options.config}: not a merged config (a JSON object with the keys run and seed)")
-    provenance = collect_provenance(
+    provenance, changes = collect_provenance(
         seed=config["seed"], run=config["run"], locks=[options.root / lock for lock in options.locks], root=options.root
     )
     write_text(options.output, yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
+    write_bytes(options.changes, changes)
     write_json(options.provenance, provenance)
 
 

@@ -1,5 +1,6 @@
 """Seed functions to concepts (first step of the paper's section 2.1)."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from selfalign.generation.stages import Job, Settings, run_stage
@@ -31,17 +32,15 @@ def generate_concepts(seeds: Path, shard: int, shards: int, settings: Settings, 
         rows = sorted(rows, key=lambda row: derive_seed(settings.run_seed, "seeds", row["id"]))[:draw]
     rows = sorted(rows, key=lambda row: row["id"])[shard::shards]
 
-    def make(common: dict, text: str, drop: str | None) -> Concepts:
-        concepts, malformed = parse_concepts(text)
-        return Concepts(**common, text=text, concepts=concepts, drop=drop or malformed)
-
-    jobs = [
-        Job(
-            parent=row["id"],
-            ids=[f"{row['id']}-c{k}" for k in range(settings.samples)],
-            example=concepts_example(row["code"]),
-            make=make,
-        )
-        for row in rows
-    ]
+    jobs = [concepts_job(row["id"], row["code"], range(settings.samples)) for row in rows]
     run_stage("concepts", "concepts", jobs, [file_digest(seeds), shard, shards, draw], settings)
+
+
+def concepts_job(seed: str, code: str, samples: Iterable[int]) -> Job:
+    """Return the job that asks for the concepts of a seed function, samples by their numbers."""
+    return Job(parent=seed, ids=[f"{seed}-c{k}" for k in samples], example=concepts_example(code), make=_make)
+
+
+def _make(common: dict, text: str, drop: str | None) -> Concepts:
+    concepts, malformed = parse_concepts(text)
+    return Concepts(**common, text=text, concepts=concepts, drop=drop or malformed)

@@ -24,18 +24,20 @@ def generate_instructions(concepts: Path, category_weights: dict[str, float], se
     for row in load_rows(Concepts, read_jsonl(concepts), str(concepts)):
         if row.drop:
             continue
-        for k in range(settings.samples):
-            row_id = f"{row.id}-i{k}"
-            category, difficulty = draw_properties(row_id, category_weights, settings.run_seed)
-            jobs.append(
-                Job(
-                    parent=row.id,
-                    ids=[row_id],
-                    example=instruction_example(category, difficulty, tuple(row.concepts)),
-                    make=partial(_make, category, difficulty, row.concepts),
-                )
-            )
+        jobs += [instruction_job(row, k, category_weights, settings.run_seed) for k in range(settings.samples)]
     run_stage("instructions", "instruction", jobs, [file_digest(concepts), category_weights], settings)
+
+
+def instruction_job(row: Concepts, number: int, category_weights: dict[str, float], run_seed: int) -> Job:
+    """Return the job that asks for one instruction from concepts, by the sample's number."""
+    row_id = f"{row.id}-i{number}"
+    category, difficulty = draw_properties(row_id, category_weights, run_seed)
+    return Job(
+        parent=row.id,
+        ids=[row_id],
+        example=instruction_example(category, difficulty, tuple(row.concepts)),
+        make=partial(_make, category, difficulty, row.concepts),
+    )
 
 
 def _make(category: str, difficulty: str, concepts: list[str], common: dict, text: str, drop: str | None):

@@ -1,7 +1,9 @@
 """Instructions to responses with tests (third step of the paper's section 2.1), in one round or several."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from selfalign.generation.stages import Job, Settings, run_stage
@@ -73,10 +75,6 @@ def generate_responses(
     """
     sampled, passed = earlier.count() if earlier else (Counter(), Counter())
 
-    def make(common: dict, text: str, drop: str | None) -> Response:
-        response, tests, malformed = parse_response(text, tags=tags)
-        return Response(**common, text=text, response=response, tests=tests, drop=drop or malformed)
-
     jobs = []
     for row in load_rows(Instruction, read_jsonl(instructions), str(instructions)):
         if row.drop or (earlier and passed[row.id] >= earlier.until_passed):
@@ -87,13 +85,21 @@ def generate_responses(
                 "and shard"
             )
         first = sampled[row.id]
-        jobs.append(
-            Job(
-                parent=row.id,
-                ids=[f"{row.id}-r{k}" for k in range(first, first + settings.samples)],
-                example=response_example(row.instruction, tags=tags),
-                make=make,
-            )
-        )
+        jobs.append(response_job(row, range(first, first + settings.samples), tags))
     before = [earlier.until_passed, *map(file_digest, earlier.responses + earlier.verdicts)] if earlier else []
     run_stage("responses", "response", jobs, [file_digest(instructions), tags, before], settings, tags=tags)
+
+
+def response_job(row: Instruction, samples: Iterable[int], tags: str) -> Job:
+    """Return the job that asks for responses to an instruction, samples by their numbers."""
+    return Job(
+        parent=row.id,
+        ids=[f"{row.id}-r{k}" for k in samples],
+        example=response_example(row.instruction, tags=tags),
+        make=partial(_make, tags),
+    )
+
+
+def _make(tags: str, common: dict, text: str, drop: str | None) -> Response:
+    response, tests, malformed = parse_response(text, tags=tags)
+    return Response(**common, text=text, response=response, tests=tests, drop=drop or malformed)

@@ -17,12 +17,10 @@ from selfalign.records.rows import Row
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Options that the three commands share; named as on the command line.
+class Sampling:
+    """What decides on the prompts and samples of a stage; named as on the command line.
 
     Attributes:
-        model: Path of the generator's `model.json`.
-        engine: Engine settings as JSON.
         prompts: Prompt file with headers and worked examples.
         shots: Worked examples in each prompt.
         shot_sets: How many different sets of them the run uses; few let the engine reuse what it read.
@@ -31,13 +29,8 @@ class Settings:
         max_tokens: Limit of each completion.
         samples: Completions of each input row.
         run_seed: The config's seed.
-        label: For progress lines.
-        output: JSON lines to write.
-        stats: JSON to write.
     """
 
-    model: Path
-    engine: str
     prompts: Path
     shots: int
     shot_sets: int
@@ -46,9 +39,6 @@ class Settings:
     max_tokens: int
     samples: int
     run_seed: int
-    label: str
-    output: Path
-    stats: Path
 
     def __post_init__(self):
         for name in ("shots", "shot_sets", "max_tokens", "samples"):
@@ -56,6 +46,25 @@ class Settings:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1")
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise ValueError("--temperature must be at least 0, --top-p above 0 and at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Sampling):
+    """All options that the three commands share.
+
+    Attributes:
+        model: Path of the generator's `model.json`.
+        engine: Engine settings as JSON.
+        label: For progress lines.
+        output: JSON lines to write.
+        stats: JSON to write.
+    """
+
+    model: Path
+    engine: str
+    label: str
+    output: Path
+    stats: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +79,7 @@ class Prompt:
 class FewShot:
     """Renders prompts of one document kind over a fixed number of seeded, ordered sets of worked examples."""
 
-    def __init__(self, kind: str, prompts: PromptSet, settings: Settings, tags: str = "xml"):
+    def __init__(self, kind: str, prompts: PromptSet, settings: Sampling, tags: str = "xml"):
         if settings.shots > len(prompts.shots):
             raise ValueError(f"--shots is {settings.shots}, but {settings.prompts} has {len(prompts.shots)} examples")
         self.header = prompts.headers[kind]
@@ -109,6 +118,28 @@ class Job:
     make: Callable[[dict, str, str | None], Row]
 
 
+def open_few_shot(kind: str, settings: Sampling, tags: str = "xml") -> FewShot:
+    """Return the few-shot sets of one document kind from the settings' prompt file."""
+    return FewShot(kind, load_prompts(settings.prompts, tags if kind == "response" else None), settings, tags)
+
+
+def build_request(stage: str, job: Job, few_shot: FewShot, settings: Sampling) -> tuple[Request, list[str]]:
+    """Return what a stage asks the engine for a job, and the ids of the worked examples in its prompt."""
+    prompt = few_shot.render(job.parent, job.example)
+    request = Request(
+        id=job.ids[0],
+        prompt=prompt.text,
+        n=len(job.ids),
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        stop=stop_strings(few_shot.kind, few_shot.tags),
+        seeds=tuple(derive_seed(settings.run_seed, stage, row_id) for row_id in job.ids),
+        shared=prompt.shared,
+    )
+    return request, prompt.shots
+
+
 def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: Settings, *, tags: str = "xml") -> None:
     """Complete all jobs and write rows and stats.
 
@@ -122,25 +153,13 @@ def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: 
     """
     clock = Clock.start()
     engine_settings = load_settings(settings.engine)
-    prompts = load_prompts(settings.prompts, tags if kind == "response" else None)
-    few_shot = FewShot(kind, prompts, settings, tags)
+    few_shot = open_few_shot(kind, settings, tags)
     by_id: dict[str, tuple[Job, list[str]]] = {}
     requests = []
     for job in jobs:
-        prompt = few_shot.render(job.parent, job.example)
-        request = Request(
-            id=job.ids[0],
-            prompt=prompt.text,
-            n=len(job.ids),
-            max_tokens=settings.max_tokens,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            stop=stop_strings(kind, tags),
-            seeds=tuple(derive_seed(settings.run_seed, stage, row_id) for row_id in job.ids),
-            shared=prompt.shared,
-        )
+        request, shots = build_request(stage, job, few_shot, settings)
         requests.append(request)
-        by_id[request.id] = (job, prompt.shots)
+        by_id[request.id] = (job, shots)
     seeds = {request.id: request.seeds for request in requests}
 
     def to_row(completion: Completion) -> dict:

@@ -48,15 +48,20 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
-def write_text(path: str | Path, text: str, *, with_digest: bool = False) -> None:
-    """Write a text file so that it appears whole or not at all. Without a digest, people may edit it."""
+def write_bytes(path: str | Path, content: bytes, *, with_digest: bool = False) -> None:
+    """Write a file so that it appears whole or not at all. Without a digest, people may edit it."""
     path = Path(path)
     temporary = temporary_path(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         publish(temporary, path, with_digest=with_digest)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str, *, with_digest: bool = False) -> None:
+    """Write a text file, whole or not at all. Without a digest, people may edit it."""
+    write_bytes(path, text.encode(), with_digest=with_digest)
 
 
 def write_json(path: str | Path, value: object) -> None:

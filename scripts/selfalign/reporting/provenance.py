@@ -21,24 +21,37 @@ def _git(root: Path, *arguments: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def git_state(root: Path) -> dict | None:
-    """Return commit and local changes of the repository at `root`, or None where there is none.
+HASHED = 64_000_000  # bytes; a larger untracked file is told by its size alone
 
-    `diff_digest` is over the changes to tracked files, so that two runs of the same edited tree can be told equal;
-    untracked files are counted only.
+
+def git_state(root: Path) -> tuple[dict | None, bytes]:
+    """Return commit and local changes of the repository at `root`, and the changes to tracked files as a patch.
+
+    None and nothing where there is no repository. `diff_digest` is over the patch, so that two runs of the same edited
+    tree can be told equal. Of untracked files, which no patch has, name, size and digest are told.
     """
     commit = _git(root, "rev-parse", "HEAD")
-    diff = _git(root, "diff", "HEAD", "--binary")
+    diff = _git(root, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--no-textconv")
     untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z")
     if commit is None or diff is None or untracked is None:
-        return None
-    files = [name for name in untracked.split(b"\0") if name]
-    return {
+        return None, b""
+    names = sorted(name.decode(errors="surrogateescape") for name in untracked.split(b"\0") if name)
+    state = {
         "commit": commit.decode().strip(),
-        "dirty": bool(diff or files),
+        "dirty": bool(diff or names),
         "diff_digest": hashlib.sha256(diff).hexdigest() if diff else None,
-        "untracked_files": len(files),
+        "untracked": [_untracked(root, name) for name in names],
     }
+    return state, diff
+
+
+def _untracked(root: Path, name: str) -> dict:
+    """Return name, size and digest of an untracked file; neither of what is no file."""
+    path = root / name
+    size = path.stat().st_size if path.is_file() else None
+    known = size is not None and size <= HASHED and os.access(path, os.R_OK)
+    shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return {"path": shown, "size": size, "sha256": file_digest(path) if known else None}
 
 
 def cpu_model() -> str | None:
@@ -69,8 +82,10 @@ def package_versions() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def collect_provenance(*, seed: int, run: str, locks: Sequence[Path], root: Path) -> dict:
-    """Return everything a run was made with, as plain JSON values; holds no time, so equal runs give equal files.
+def collect_provenance(*, seed: int, run: str, locks: Sequence[Path], root: Path) -> tuple[dict, bytes]:
+    """Return everything a run was made with, as plain JSON values, and the repository's local changes as a patch.
+
+    Neither holds a time, so equal runs give equal files.
 
     Args:
         seed: The run's seed.
@@ -84,10 +99,11 @@ def collect_provenance(*, seed: int, run: str, locks: Sequence[Path], root: Path
     missing = [str(path) for path in locks if not path.is_file()]
     if missing:
         raise ValueError(f"lock file not found: {', '.join(missing)}; name existing files after --locks")
-    return {
+    state, changes = git_state(root)
+    found = {
         "run": run,
         "seed": seed,
-        "git": git_state(root),
+        "git": state,
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
         "platform": platform.platform(),
@@ -97,3 +113,4 @@ def collect_provenance(*, seed: int, run: str, locks: Sequence[Path], root: Path
         "packages": package_versions(),
         "locks": {path.name: file_digest(path) for path in sorted(locks)},
     }
+    return found, changes

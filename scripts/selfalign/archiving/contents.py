@@ -1,0 +1,144 @@
+"""Which files belong to a run, which of them an archive holds, and what of each may differ from run to run."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfalign.benchmarks.kinds import KINDS as BENCHMARKS
+from selfalign.records.shards import file_names, shard_names
+from selfalign.reporting.artifacts import evaluations
+from selfalign.reporting.generations import KINDS as GENERATED
+
+DETERMINISTIC, RECORDED, MACHINE, LOG = "deterministic", "recorded", "machine", "log"
+KINDS = {
+    DETERMINISTIC: "the same bytes wherever the same code runs with the same settings, versions and kind of processor",
+    RECORDED: "the same but for named fields that hold times, memory, places or what was done since a kill; the "
+    "content digest leaves them out. Of programs near a limit of the sandbox the verdict can differ, too",
+    MACHINE: "tells of machine, versions or times, and so differs between any two runs",
+    LOG: "what the commands printed, with rates and times",
+}
+
+VERDICT = ("cpu_s", "wall_s", "max_rss_mb", "core")
+STATS = (
+    *("wall_s", "cpu_s", "load_s", "tokens_per_s", "peak_memory_mb", "mfu", "device", "processes", "workers"),
+    *("generated", "prompt_tokens", "completion_tokens", "cached_prompt_tokens"),  # since the last kill
+)
+PLACES = ("name_or_path", "trained_from.base.name_or_path")  # the digests beside them say which model it is
+PATTERNS = [  # of paths below results/, the first that fits: its kind and the fields that its content is without
+    (r"logs/.*\.benchmark\.tsv", MACHINE, ()),
+    (r"logs/.*", LOG, ()),
+    (r"provenance\.json|changes\.patch|sandbox\.json", MACHINE, ()),
+    (r"report/(index\.html|summary\.txt|.*/throughput\.\w+)", MACHINE, ()),
+    (r"(generations/[^/]+/verdicts/[^/]+|scores/.*/verdicts)\.jsonl", RECORDED, VERDICT),
+    (r"scores/.*/measurements\.jsonl", RECORDED, ("values",)),
+    (r"benchmarks/.*\.references\.jsonl", RECORDED, ("checks.*.cpu_s", "checks.*.slow")),
+    (r"models/[^/]+/model\.json", RECORDED, PLACES),
+    (r"corpora/[^/]+/(functions|judged)/[^/]+\.json", RECORDED, STATS),
+    (r"generations/.*\.json", RECORDED, STATS),
+    (r"models/[^/]+/training_stats\.json", RECORDED, STATS),
+    (r"scores/.*/(completions|verdicts|measurements)\.json|benchmarks/.*\.references\.json", RECORDED, STATS),
+]
+WEIGHTS = re.compile(r"models/[^/]+/.*\.(safetensors|bin)")
+PARTS = re.compile(r"corpora/[^/]+/(functions|filtered|judged)/[^/]+\.parquet")  # seeds and rejected have their rows
+OWN_LOG = "logs/archive_run.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One file.
+
+    Attributes:
+        path: Its path in the archive.
+        source: Where it is.
+        kind: One of `KINDS`.
+        without: Fields of its rows (or its one value) that the content digest leaves out; dotted, `*` is any key.
+        included: Whether the archive holds it; of others it has the digest.
+    """
+
+    path: str
+    source: Path
+    kind: str
+    without: tuple[str, ...] = ()
+    included: bool = True
+
+
+def classify(name: str, config: Mapping) -> tuple[str, tuple[str, ...]]:
+    """Return the kind of a file, named from results/, and the fields that its content is without."""
+    if name.startswith("scores/") and name.endswith("/scores.json"):
+        benchmark = config["benchmarks"].get(name.split("/")[2])
+        if benchmark and BENCHMARKS[benchmark["kind"]].measures:
+            return RECORDED, ("extra",)
+        return DETERMINISTIC, ()
+    found = ((kind, fields) for pattern, kind, fields in PATTERNS if re.fullmatch(pattern, name))
+    return next(found, (DETERMINISTIC, ()))
+
+
+def membership(config: Mapping) -> Callable[[str], bool]:
+    """Return what tells if a file, named from results/, is of this config's run: not of an earlier one or a pilot."""
+    asked = set(evaluations(config))
+    shards = {
+        (name, kind): {file for shard in shard_names(entry) for file in file_names(kind, shard, entry)}
+        for name, entry in config["generations"].items()
+        for kind in GENERATED
+    }
+
+    def belongs(name: str) -> bool:
+        table, *rest = name.split("/")
+        if not rest or table == "report":
+            return True
+        if table == "logs":
+            return rest[0] != "report_pilot" and "/_pilot-" not in name
+        if table == "benchmarks":
+            return any(rest[0].startswith(f"{benchmark}.") for benchmark in config["benchmarks"])
+        if table == "scores":
+            return tuple(rest[:2]) in asked
+        if table not in ("corpora", "generations", "datasets", "models") or rest[0] not in config[table]:
+            return False
+        if table == "generations" and tuple(rest[:2]) in shards:
+            return rest[-1].rpartition(".")[0] in shards[rest[0], rest[1]]
+        if table == "corpora" and (number := rest[-1].partition(".")[0]).isdecimal():
+            return int(number) < config["corpora"][rest[0]]["parts"]
+        return True
+
+    return belongs
+
+
+def run_files(results: Path, config: Mapping, *, include_models: bool = False) -> tuple[list[Item], list[str]]:
+    """Return the files of a run by path, and the names of those below results/ that are not of it.
+
+    Args:
+        include_models: Let the archive hold the weights of trained models.
+    """
+    items, others, belongs = [], [], membership(config)
+    for name in sorted(_visible(results)):
+        if not belongs(name):
+            others.append(name)
+            continue
+        kind, without = classify(name, config)
+        left_out = PARTS.fullmatch(name) or (WEIGHTS.fullmatch(name) and not include_models)
+        items.append(
+            Item(path=f"results/{name}", source=results / name, kind=kind, without=without, included=left_out is None)
+        )
+    return items, others
+
+
+def _visible(folder: Path) -> Iterator[str]:
+    """Yield the files of a results folder: without hidden ones, which are unfinished, and archives with their log."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and name.parts[0] != "archive" and name.as_posix() != OWN_LOG:
+            yield name.as_posix()
+
+
+def prompt_files(config: Mapping) -> list[str]:
+    """Return the prompt files that a config names, as it names them."""
+    judges = [item for corpus in config["corpora"].values() for item in corpus.get("filters", ())]
+    entries = [*judges, *config["generations"].values(), *config["benchmarks"].values()]
+    return list(dict.fromkeys(entry["prompts"] for entry in entries if entry.get("prompts")))
+
+
+def find_input(path: str, folders: Sequence[Path]) -> Path | None:
+    """Return a file of the config: the first that is there of those relative to the folders; None if there is none."""
+    return next((folder / path for folder in folders if (folder / path).is_file()), None)

@@ -1,0 +1,38 @@
+"""Check an archive of a run against its manifest, compare a results folder with it, or unpack it to repeat the run."""
+
+import argparse
+from pathlib import Path
+
+from selfalign.archiving.files import compare_entries, describe, folder_entries
+from selfalign.archiving.reading import read_archive, unpack
+from selfalign.records.commands import run_command
+
+
+def main() -> int:
+    """Check, and say what is wrong; 1 where the archive has a fault or the folder other results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("archive", type=Path, help="the archive, .tar.zst")
+    parser.add_argument("--results", type=Path, help="a results folder, of a run that was repeated")
+    parser.add_argument("--unpack", type=Path, metavar="DIR", help="a new folder for the archive's files")
+    options = parser.parse_args()
+    checked = unpack(options.archive, options.unpack) if options.unpack else read_archive(options.archive)
+    for fault in checked.faults:
+        print(fault)
+    held = sum(entry["included"] for entry in checked.manifest["files"])
+    if checked.faults:
+        print(f"{options.archive}: {len(checked.faults):,} faults; {held:,} files should be in it")
+        return 1
+    print(f"{options.archive}: all {held:,} files are as the manifest says")
+    if options.unpack:
+        print(f"unpacked into {options.unpack}")
+    if options.results is None:
+        return 0
+    entries = {entry["path"]: entry for entry in checked.manifest["files"]}
+    found = compare_entries(entries, folder_entries(options.results, entries.values()))
+    print(describe(found, checked.manifest))
+    print("The same results." if found.same else "Not the same results.")
+    return 0 if found.same else 1
+
+
+if __name__ == "__main__":
+    run_command(main)
