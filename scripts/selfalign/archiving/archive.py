@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -117,20 +118,21 @@ def _member(name: str, size: int, modified: float) -> tarfile.TarInfo:
 
 def _add(tar: tarfile.TarFile, item: Item) -> dict:
     """Put a file into the tar, or only read it; return its entry of the manifest."""
+    changed = f"{item.source}: changed while it was archived; archive a run that has ended"
     with open(item.source, "rb") as file:
         reader = HashingReader(file, item.path, item.without)
         if item.included:
-            status = item.source.stat()
+            status = os.fstat(file.fileno())
             try:
                 tar.addfile(_member(item.path, status.st_size, status.st_mtime), reader)
             except OSError as error:
                 if error.errno is None:  # tarfile's own: the file has become shorter
-                    raise ValueError(
-                        f"{item.source}: changed while it was archived; archive a run that has ended"
-                    ) from error
+                    raise ValueError(changed) from error
                 raise
-        if reader.finish().size != item.source.stat().st_size:
-            raise ValueError(f"{item.source}: changed while it was archived; archive a run that has ended")
+            if file.read(1):
+                raise ValueError(changed)
+        else:
+            reader.finish()
     entry = {"path": item.path, "size": reader.size, "sha256": reader.sha256, "kind": item.kind}
     if item.without:
         entry |= {"content_sha256": reader.content, "without": list(item.without)}

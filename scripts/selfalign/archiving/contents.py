@@ -29,7 +29,7 @@ PATTERNS = [  # of paths below results/, the first that fits: its kind and the f
     (r"logs/.*\.benchmark\.tsv", MACHINE, ()),
     (r"logs/.*", LOG, ()),
     (r"provenance\.json|changes\.patch|sandbox\.json", MACHINE, ()),
-    (r"report/(index\.html|summary\.txt|.*/throughput\.\w+)", MACHINE, ()),
+    (r"report/(index\.html|summary\.txt|\w+/stages\.\w+)", MACHINE, ()),
     (r"(generations/[^/]+/verdicts/[^/]+|scores/.*/verdicts)\.jsonl", RECORDED, VERDICT),
     (r"scores/.*/measurements\.jsonl", RECORDED, ("values",)),
     (r"benchmarks/.*\.references\.jsonl", RECORDED, ("checks.*.cpu_s", "checks.*.slow")),
@@ -118,7 +118,7 @@ def run_files(results: Path, config: Mapping, *, include_models: bool = False) -
         kind, without = classify(name, config)
         left_out = PARTS.fullmatch(name) or (WEIGHTS.fullmatch(name) and not include_models)
         items.append(
-            Item(path=f"results/{name}", source=results / name, kind=kind, without=without, included=left_out is None)
+            Item(path=f"results/{name}", source=results / name, kind=kind, without=without, included=not left_out)
         )
     return items, others
 

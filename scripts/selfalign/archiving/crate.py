@@ -14,6 +14,17 @@ from selfalign.records.files import read_json
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"
+FORMATS = {
+    ".csv": "text/csv",
+    ".html": "text/html",
+    ".json": "application/json",
+    ".jsonl": "application/jsonl",
+    ".md": "text/markdown",
+    ".parquet": "application/vnd.apache.parquet",
+    ".svg": "image/svg+xml",
+    ".tsv": "text/tab-separated-values",
+    ".yaml": "application/yaml",
+}  # others are plain text
 ROOT_VARIABLE = "$ROOT"  # the repository, in place of a machine's path
 
 
@@ -38,7 +49,7 @@ def crate_metadata(manifest: Mapping, results: Path, config: Mapping, jobs: Sequ
         "pairs, scores, report, and how each file was made."
     )
     ends = [datetime.fromtimestamp(job.end, UTC) for job in jobs]
-    crate.datePublished = max(ends, default=datetime.fromtimestamp(provenance.stat().st_mtime, UTC))
+    crate.datePublished = max(ends, default=datetime.fromtimestamp((results / "run_config.yaml").stat().st_mtime, UTC))
 
     def describe(identity: str, kind: str, **properties: object):
         return crate.add(ContextEntity(crate, identity, properties={"@type": kind, **properties}))
@@ -50,6 +61,7 @@ def crate_metadata(manifest: Mapping, results: Path, config: Mapping, jobs: Sequ
         facts = {"name": Path(entry["path"]).name, "contentSize": entry["size"], "sha256": entry["sha256"]}
         facts["description"] = f"{entry['kind']}: {manifest['kinds'][entry['kind']]}"
         if entry["included"]:
+            facts["encodingFormat"] = FORMATS.get(Path(entry["path"]).suffix, "text/plain")
             files[entry["path"]] = crate.add_file(dest_path=entry["path"], properties=facts)
         else:
             files[entry["path"]] = describe(f"#{entry['path']}", "CreativeWork", **facts)
@@ -83,14 +95,14 @@ def crate_metadata(manifest: Mapping, results: Path, config: Mapping, jobs: Sequ
         action = crate.add_action(
             instrument,
             identifier=f"#job-{number}",
-            object=inputs,
-            result=[files[name] for name in job.outputs if name in files],
+            object=_plain(inputs),
+            result=_plain([files[name] for name in job.outputs if name in files]),
             properties={
                 "name": f"{job.rule}: {job.outputs[0]}",
                 "description": job.command.replace(str(root), ROOT_VARIABLE),
                 "startTime": _time(job.start),
                 "endTime": _time(job.end),
-                "actionStatus": {"@id": "http://schema.org/CompletedActionStatus"},
+                "actionStatus": "http://schema.org/CompletedActionStatus",
             },
         )
         actions.append(action)
@@ -109,6 +121,11 @@ def _input(name: str, files: Mapping, root: Path, describe):
             return files[f"inputs/{inside}"]
         name = f"{ROOT_VARIABLE}/{inside}"
     return describe(f"#{name}", "CreativeWork", name=name, description="Not in the archive")
+
+
+def _plain(entities: list):
+    """Return a list as it is written: one entity alone stands without brackets."""
+    return entities[0] if len(entities) == 1 else entities
 
 
 def _licences(results: Path, config: Mapping) -> str:

@@ -15,7 +15,8 @@ def render(found: Differences) -> str:
     first, second = found.names
     lines = [f"A: {first}", f"B: {second}", ""]
     if found.none:
-        lines += ["Nothing differs but what does between any two runs (versions, times and logs; see below).", ""]
+        alike = not (found.versions or found.files.recorded or found.files.by_nature)
+        lines += ["Nothing differs." if alike else "The results do not differ; what does is below.", ""]
     lines += _part("Settings", found.settings, "the same")
     lines += _part("Code, versions and machine", found.versions, "the same")
     lines += _part("Counts", found.counts, "the same at every stage")

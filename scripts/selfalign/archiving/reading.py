@@ -1,5 +1,6 @@
 """Read an archive in one pass: check each member against the manifest, unpack it, or take some of its files."""
 
+import io
 import json
 import os
 import shutil
@@ -53,6 +54,8 @@ def read_archive(path: Path, take: Callable[[str, HashingReader], None] | None =
             assert opened is not None
             if member.name == MANIFEST:
                 text = opened.read()
+                if take:
+                    take(MANIFEST, HashingReader(io.BytesIO(text), MANIFEST))
                 continue
             reader = HashingReader(opened, member.name)
             if take:

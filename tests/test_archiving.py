@@ -1,0 +1,529 @@
+"""A run as one file: what is in it, that it is checked, and that only a whole and harmless one is unpacked."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow
+import pytest
+import yaml
+from commands import run
+from reporting_run import CONFIG, make_run
+
+from selfalign.archiving.archive import MANIFEST, _member, archive_run
+from selfalign.archiving.contents import classify
+from selfalign.archiving.digests import leave_out, read_digests
+from selfalign.archiving.jobs import read_jobs
+from selfalign.archiving.reading import is_safe, read_archive, unpack
+from selfalign.records.files import digest, read_json, read_jsonl, write_json, write_jsonl, write_text
+
+ROOT = Path(__file__).parent.parent
+VERDICTS = "results/generations/self/verdicts/00000.jsonl"
+PAIRS = "results/datasets/verified/pairs.jsonl"
+
+
+def complete(folder: Path) -> Path:
+    """Make the small run of the reporting tests in a folder, with files of all kinds; return its results."""
+    results = make_run(folder)
+    write_text(results / "logs/generate_concepts/self/00000.log", "[concepts] 12/12 rows, 3.1/s\n")
+    write_text(results / "logs/generate_concepts/self/00000.benchmark.tsv", "s\th:m:s\n3.1\t0:00:03\n")
+    write_text(results / "report/index.html", "<p>wall time 3 s</p>")
+    write_text(results / "models/aligned/model.safetensors", "weights")
+    for name, base in (("base", None), ("aligned", "base")):
+        origin = base and {"base": {"name_or_path": "/here/base", "digest": "base" * 16}}
+        described = {"name_or_path": "/here/base" if base is None else ".", "revision": None, "digest": name * 16}
+        write_json(
+            results / f"models/{name}/model.json", described | {"chat_template": bool(base), "trained_from": origin}
+        )
+    write_text(results / "corpora/stdlib/functions/00000.parquet", "all functions")
+    return results
+
+
+def pack(results: Path, output: Path, **options) -> dict:
+    """Archive a run; return the manifest's entries by path."""
+    manifest, _ = archive_run(results, output, root=ROOT, locks=[ROOT / "envs/core.lock"], **options)
+    return {entry["path"]: entry for entry in manifest["files"]}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """Return the results of a run; tests do not change them."""
+    return complete(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def archive(results: Path, tmp_path_factory) -> Path:
+    """Return the archive of the run; tests do not change it."""
+    path = tmp_path_factory.mktemp("archive") / "tiny.tar.zst"
+    pack(results, path)
+    return path
+
+
+Members = list[tuple[tarfile.TarInfo, bytes]]
+
+
+def members(path: Path) -> Members:
+    """Return what an archive holds, in order."""
+    with pyarrow.CompressedInputStream(str(path), "zstd") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        return [(member, tar.extractfile(member).read()) for member in tar]
+
+
+def write_members(path: Path, found: Members) -> Path:
+    """Write an archive of any members."""
+    with pyarrow.CompressedOutputStream(str(path), "zstd") as stream, tarfile.open(fileobj=stream, mode="w|") as tar:
+        for member, content in found:
+            member.size = len(content) if member.isfile() else 0
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_what_is_in_it(results: Path, archive: Path) -> None:
+    found = {member.name: content for member, content in members(archive)}
+    for name in (VERDICTS, PAIRS, "results/corpora/stdlib/seeds.parquet", "results/run_config.yaml"):
+        assert found[name] == (results.parent / name).read_bytes()
+    assert found["envs/core.lock"] == (ROOT / "envs/core.lock").read_bytes()
+    manifest = json.loads(found.pop(MANIFEST))
+    entries = {entry["path"]: entry for entry in manifest["files"]}
+    assert {path for path, entry in entries.items() if entry["included"]} == set(found)
+    for name, content in found.items():
+        assert (entries[name]["size"], entries[name]["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    left_out = {path for path, entry in entries.items() if not entry["included"]}
+    assert left_out == {"results/models/aligned/model.safetensors", "results/corpora/stdlib/functions/00000.parquet"}
+    assert entries["results/models/aligned/model.safetensors"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert manifest["models"]["aligned"]["digest"] == "aligned" * 16
+    assert [member.name for member, _ in members(archive)][-1] == MANIFEST
+    listed = subprocess.run(["tar", "--zstd", "-tf", archive], capture_output=True, text=True, check=True)
+    assert set(listed.stdout.split()) == {*found, MANIFEST}
+
+
+KINDS = [
+    # file below results/, kind, fields that its content is without
+    ("generations/self/responses/00000.jsonl", "deterministic", ()),
+    ("generations/self/responses/00000.1.jsonl", "deterministic", ()),
+    ("corpora/stdlib/seeds.parquet", "deterministic", ()),
+    ("corpora/stdlib/filtered/00000.json", "deterministic", ()),
+    ("models/aligned/training_log.jsonl", "deterministic", ()),
+    ("scores/base/demo/scores.json", "deterministic", ()),
+    ("scores/base/perf/scores.json", "recorded", ("extra",)),
+    ("scores/base/perf/measurements.jsonl", "recorded", ("values",)),
+    ("generations/self/verdicts/00000.1.jsonl", "recorded", ("cpu_s", "wall_s", "max_rss_mb", "core")),
+    ("scores/base/demo/verdicts.jsonl", "recorded", ("cpu_s", "wall_s", "max_rss_mb", "core")),
+    ("benchmarks/demo.references.jsonl", "recorded", ("checks.*.cpu_s", "checks.*.slow")),
+    ("models/base/model.json", "recorded", ("name_or_path", "trained_from.base.name_or_path")),
+    ("provenance.json", "machine", ()),
+    ("report/index.html", "machine", ()),
+    ("report/figures/scores.svg", "deterministic", ()),
+    ("report/figures/stages.svg", "machine", ()),
+    ("report/tables/stages.csv", "machine", ()),
+    ("logs/train_model/aligned.benchmark.tsv", "machine", ()),
+    ("logs/train_model/aligned.log", "log", ()),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "fields"), KINDS, ids=[name for name, _, _ in KINDS])
+def test_kinds_of_files(name: str, kind: str, fields: tuple[str, ...]) -> None:
+    config = {"benchmarks": {"demo": {"kind": "demo"}, "perf": {"kind": "evalperf"}}}
+    assert classify(name, config) == (kind, fields)
+
+
+def test_stats_are_without_times_and_what_a_kill_changes() -> None:
+    _, fields = classify("generations/self/concepts/00000.json", CONFIG)
+    assert {"wall_s", "cpu_s", "load_s", "tokens_per_s", "generated", "completion_tokens"} <= set(fields)
+    assert not {"rows", "dropped", "stage", "label"} & set(fields)
+    assert classify("models/aligned/training_stats.json", CONFIG) == ("recorded", fields)
+
+
+def test_two_archives_of_a_run_are_the_same_bytes(results: Path, archive: Path, tmp_path: Path) -> None:
+    pack(results, tmp_path / "again.tar.zst")
+    assert (tmp_path / "again.tar.zst").read_bytes() == archive.read_bytes()
+
+
+def test_weights_are_in_it_where_they_are_wanted(results: Path, tmp_path: Path) -> None:
+    pack(results, tmp_path / "all.tar.zst", include_models=True)
+    found = {member.name: content for member, content in members(tmp_path / "all.tar.zst")}
+    assert found["results/models/aligned/model.safetensors"] == b"weights"
+
+
+OTHERS = [
+    "generations/self/concepts/00002.jsonl",
+    "generations/self/responses/00000.1.jsonl",
+    "generations/_pilot-self-xml/concepts/00000.jsonl",
+    "logs/generate_concepts/_pilot-self-xml/00000.log",
+    "corpora/stdlib/functions/00002.json",
+    "datasets/old/pairs.jsonl",
+    "models/old/model.json",
+    "scores/control/demo-few-shot/scores.json",
+    "benchmarks/old.jsonl",
+    "pilot/self.txt",
+]
+
+
+def test_files_of_other_configs_are_left_out_and_unfinished_ones_are_none(tmp_path: Path) -> None:
+    results = complete(tmp_path)
+    for name in (*OTHERS, "generations/self/concepts/.00000.jsonl.partial", "archive/tiny.tar.zst"):
+        write_text(results / name, "{}")
+    manifest, others = archive_run(results, tmp_path / "tiny.tar.zst", root=ROOT, locks=[])
+    assert others == sorted(OTHERS)
+    paths = {entry["path"] for entry in manifest["files"]}
+    assert not {path for path in paths if path.removeprefix("results/") in OTHERS or ".partial" in path}
+    assert VERDICTS in paths
+
+
+def test_a_run_of_seeds_alone(tmp_path: Path) -> None:
+    results = make_run(tmp_path)
+    for name in ("generations", "datasets", "models", "scores", "provenance.json"):
+        (results / name).rename(tmp_path / name)
+    empty = {key: {} for key in ("generations", "datasets", "models", "benchmarks")}
+    write_text(results / "run_config.yaml", yaml.safe_dump(CONFIG | empty | {"evaluate": []}))
+    entries = pack(results, tmp_path / "seeds.tar.zst")
+    assert "results/corpora/stdlib/seeds.parquet" in entries
+    assert read_archive(tmp_path / "seeds.tar.zst").faults == []
+    done = run("compare_runs", tmp_path / "seeds.tar.zst", results)
+    assert (done.returncode, "Nothing differs." in done.stdout) == (0, True), done.stderr
+
+
+def test_prompts_are_in_it_wherever_they_lie(tmp_path: Path) -> None:
+    results = make_run(tmp_path / "run")
+    outside = tmp_path / "mine.yaml"
+    write_text(outside, "mine")
+    write_text(tmp_path / "run/prompts/own.yaml", "own")
+    config = json.loads(json.dumps(CONFIG))
+    config["generations"]["self"]["prompts"] = str(outside)
+    config["benchmarks"]["demo"]["prompts"] = "prompts/own.yaml"  # beside results/
+    config["benchmarks"]["demo-few-shot"]["prompts"] = "resources/prompts/demo.yaml"  # of the repository
+    write_text(results / "run_config.yaml", yaml.safe_dump(config))
+    manifest, _ = archive_run(results, tmp_path / "tiny.tar.zst", root=ROOT, locks=[])
+    unpack(tmp_path / "tiny.tar.zst", tmp_path / "unpacked")
+    texts = {name: (tmp_path / "unpacked" / path).read_text() for name, path in manifest["inputs"].items()}
+    assert texts == {
+        str(outside): "mine",
+        "prompts/own.yaml": "own",
+        "resources/prompts/demo.yaml": (ROOT / "resources/prompts/demo.yaml").read_text(),
+    }
+    assert manifest["inputs"]["prompts/own.yaml"] == "inputs/prompts/own.yaml"
+    outside.unlink()
+    with pytest.raises(ValueError, match=r"mine\.yaml: this prompt file of the config is gone"):
+        archive_run(results, tmp_path / "new.tar.zst", root=ROOT, locks=[])
+    assert not list(tmp_path.glob("*new*"))
+
+
+@pytest.mark.parametrize("change", [b"# more\n", None], ids=["longer", "shorter"])
+def test_a_file_that_changes_is_an_error_and_the_earlier_archive_stays(tmp_path: Path, monkeypatch, change) -> None:
+    results = complete(tmp_path)
+    pack(results, tmp_path / "tiny.tar.zst")
+    before = (tmp_path / "tiny.tar.zst").read_bytes()
+    config = results / "run_config.yaml"
+
+    def while_it_is_open(name: str, size: int, modified: float) -> tarfile.TarInfo:
+        if name.endswith("run_config.yaml"):
+            config.write_bytes(config.read_bytes() + change if change else b"")
+        return _member(name, size, modified)
+
+    monkeypatch.setattr("selfalign.archiving.archive._member", while_it_is_open)
+    with pytest.raises(ValueError, match=r"run_config\.yaml: changed while it was archived"):
+        pack(results, tmp_path / "tiny.tar.zst")
+    assert (tmp_path / "tiny.tar.zst").read_bytes() == before
+    assert not list(tmp_path.glob(".tiny*"))
+
+
+def edit_content(name: str, old: bytes, new: bytes) -> Callable[[Members], Members]:
+    def edit(found: Members) -> Members:
+        assert any(old in content for member, content in found if member.name == name)
+        return [(one, content.replace(old, new, 1) if one.name == name else content) for one, content in found]
+
+    return edit
+
+
+def add(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> Callable[[Members], Members]:
+    def edit(found: Members) -> Members:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, target
+        return [(member, b"extra"), *found]
+
+    return edit
+
+
+def without(name: str) -> Callable[[Members], Members]:
+    return lambda found: [pair for pair in found if pair[0].name != name]
+
+
+FAULTS = [
+    ("one character", edit_content(PAIRS, b"mean", b"maen"), [f"damaged: {PAIRS} ("]),
+    ("a row less", edit_content(PAIRS, b"\n", b""), [f"damaged: {PAIRS} ("]),
+    ("a missing file", without(VERDICTS), [f"missing: {VERDICTS}"]),
+    ("an extra file", add("results/more.txt"), ["extra: results/more.txt"]),
+    ("a file twice", lambda found: [found[0], *found], ["extra: envs/core.lock (twice)"]),
+    ("a path that leads up", add("results/../../evil"), ["extra: results/../../evil (an unsafe name)"]),
+    ("an absolute path", add("/tmp/evil"), ["extra: /tmp/evil (an unsafe name)"]),
+    ("a symbolic link", add("results/x", tarfile.SYMTYPE, "/etc"), ["extra: results/x (no plain file)"]),
+    ("a hard link", add("results/x", tarfile.LNKTYPE, "../x"), ["extra: results/x (no plain file)"]),
+    ("a device", add("results/x", tarfile.CHRTYPE), ["extra: results/x (no plain file)"]),
+    ("two faults", lambda found: without(VERDICTS)(edit_content(PAIRS, b"mean", b"maen")(found)),
+     [f"damaged: {PAIRS} (", f"missing: {VERDICTS}"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("edit", "told"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
+def test_a_fault_is_named_and_nothing_is_unpacked(archive: Path, tmp_path: Path, edit, told: list[str]) -> None:
+    bad = write_members(tmp_path / "bad.tar.zst", edit(members(archive)))
+    faults = read_archive(bad).faults
+    assert len(faults) == len(told)
+    assert all(fault.startswith(start) for fault, start in zip(faults, told, strict=True)), faults
+    with pytest.raises(ValueError, match="not unpacked") as caught:
+        unpack(bad, tmp_path / "unpacked")
+    assert all(start in str(caught.value) for start in told)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.tar.zst"]
+    done = run("verify_archive", bad)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines()[:-1] == faults
+
+
+def test_a_link_is_no_way_out(archive: Path, tmp_path: Path) -> None:
+    """A link to a folder outside, then a file through it: neither is made."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    through = add("results/way/evil")(members(archive))
+    bad = write_members(tmp_path / "bad.tar.zst", add("results/way", tarfile.SYMTYPE, str(outside))(through))
+    with pytest.raises(ValueError, match="not unpacked"):
+        unpack(bad, tmp_path / "unpacked")
+    assert list(outside.iterdir()) == []
+
+
+def cut(keep: float) -> Callable[[bytes], bytes]:
+    return lambda content: content[: int(len(content) * keep)]
+
+
+UNREADABLE = [
+    ("cut in half", cut(0.5), "it is cut or damaged (Truncated compressed stream)"),
+    ("its last bytes cut", lambda content: content[:-3], "it is cut or damaged"),
+    ("empty", cut(0), "it is cut or damaged (empty file)"),
+    ("no archive", lambda content: b"PK\x03\x04" + content, "it is cut or damaged"),
+    ("more behind it", lambda content: content + b"more", "it is cut or damaged"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), [one[1:] for one in UNREADABLE], ids=[one[0] for one in UNREADABLE])
+def test_what_cannot_be_read_is_one_clear_error(archive: Path, tmp_path: Path, change, told: str) -> None:
+    bad = tmp_path / "bad.tar.zst"
+    bad.write_bytes(change(archive.read_bytes()))
+    for options in ((), ("--unpack", tmp_path / "unpacked")):
+        done = run("verify_archive", bad, *options)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"error: {bad}: cannot be read as an archive of a run, ")
+        assert told in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.tar.zst"]
+
+
+def test_every_byte_counts(archive: Path, tmp_path: Path) -> None:
+    """Change single bytes all over the file: either it cannot be read, or a fault is named."""
+    content = archive.read_bytes()
+    bad = tmp_path / "bad.tar.zst"
+    unseen = []
+    for place in range(5, len(content), len(content) // 40):
+        bad.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        try:
+            if not read_archive(bad).faults:
+                unseen.append(place)
+        except ValueError:
+            continue
+    # What no digest covers are owner, mode and time of a member.
+    assert len(unseen) <= 2, unseen
+
+
+MANIFESTS = [
+    (lambda manifest: manifest.pop("digest"), "its MANIFEST.json is damaged"),
+    (lambda manifest: manifest.update(seed=1), "it has not the digest that it names"),
+    (lambda manifest: manifest["files"][0].update(kind="log"), "it has not the digest that it names"),
+    (lambda manifest: manifest.update(format=99), "of a newer version of selfalign"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), MANIFESTS)
+def test_a_wrong_manifest(archive: Path, tmp_path: Path, change, told: str) -> None:
+    found = members(archive)
+    manifest = json.loads(found[-1][1])
+    change(manifest)
+    bad = write_members(tmp_path / "bad.tar.zst", [*found[:-1], (found[-1][0], json.dumps(manifest).encode())])
+    with pytest.raises(ValueError, match=told):
+        read_archive(bad)
+
+
+def test_an_archive_without_its_end(archive: Path, tmp_path: Path) -> None:
+    bad = write_members(tmp_path / "bad.tar.zst", members(archive)[:-1])
+    with pytest.raises(ValueError, match=r"no MANIFEST\.json in it"):
+        read_archive(bad)
+
+
+def test_unpacked_it_is_the_run(results: Path, archive: Path, tmp_path: Path) -> None:
+    done = run("verify_archive", archive, "--unpack", tmp_path / "new/run", "--results", results)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("The same results.\n")
+    assert (tmp_path / "new/run" / PAIRS).read_bytes() == (results.parent / PAIRS).read_bytes()
+    assert json.loads((tmp_path / "new/run" / MANIFEST).read_text())["run"] == "tiny"
+    assert os.listdir(tmp_path / "new") == ["run"]
+    again = run("verify_archive", archive, "--unpack", tmp_path / "new/run")
+    assert (again.returncode, "is there already" in again.stderr) == (1, True)
+
+
+NAMES = [("a/b", True), ("a", True), ("..", False), ("a/../b", False), ("/a", False), ("", False), ("a..b", True)]
+
+
+@pytest.mark.parametrize(("name", "safe"), NAMES)
+def test_safe_names(name: str, safe: bool) -> None:
+    assert is_safe(name) == safe
+
+
+def rerun_verdicts(results: Path, **changes) -> None:
+    path = results / "generations/self/verdicts/00000.jsonl"
+    write_jsonl(path, [row | changes for row in list(read_jsonl(path))])
+
+
+def retimed(results: Path) -> None:
+    """Change everything that may differ between two runs, and nothing else."""
+    rerun_verdicts(results, cpu_s=9.5, wall_s=9.9, max_rss_mb=12.5, core="python")
+    stats = results / "generations/self/concepts/00000.json"
+    write_json(stats, read_json(stats) | {"wall_s": 99.0, "tokens_per_s": 1.0})
+    model = results / "models/aligned/model.json"
+    described = read_json(model)
+    described["trained_from"]["base"]["name_or_path"] = "/elsewhere/base"
+    write_json(model, described)
+    write_json(results / "provenance.json", read_json(results / "provenance.json") | {"cpu": "Another"})
+    write_text(results / "logs/generate_concepts/self/00000.log", "[concepts] 12/12 rows, 9.9/s\n")
+    (results / "logs/generate_concepts/self/00000.benchmark.tsv").unlink()
+
+
+def fewer_pairs(results: Path) -> None:
+    path = results / "datasets/verified/pairs.jsonl"
+    write_jsonl(path, list(read_jsonl(path))[1:])
+
+
+def other_digest(results: Path) -> None:
+    path = results / "models/aligned/model.json"
+    write_json(path, read_json(path) | {"digest": "other"})
+
+
+RERUNS = [
+    # what the second run has otherwise, exit code, lines that are told
+    (retimed, 0, ["identical but for recorded fields: 3 files", "differ by nature, machine: 2 files",
+                  "differ by nature, log: 1 files", "The same results."]),
+    (lambda results: rerun_verdicts(results, verdict="timeout_cpu"), 1, ["different: 1 files", f"  {VERDICTS}"]),
+    (lambda results: rerun_verdicts(results, assertions=4), 1, ["different: 1 files", f"  {VERDICTS}"]),
+    (fewer_pairs, 1, ["different: 1 files", f"  {PAIRS}", "Not the same results."]),
+    (other_digest, 1, ["different: 1 files", "  results/models/aligned/model.json"]),
+    (lambda results: (results / "models/aligned/model.safetensors").unlink(), 1,
+     ["missing in the folder: 1 files", "  results/models/aligned/model.safetensors"]),
+    (lambda results: write_text(results / "corpora/stdlib/functions/00000.parquet", "others"), 1,
+     ["different: 1 files", "  results/corpora/stdlib/functions/00000.parquet"]),
+    (lambda results: write_text(results / "datasets/verified/new.json", "{}"), 0,
+     ["only in the folder: 1 files", "  results/datasets/verified/new.json"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "code", "told"), RERUNS)
+def test_a_rerun_is_compared(archive: Path, tmp_path: Path, change, code: int, told: list[str]) -> None:
+    results = complete(tmp_path)
+    change(results)
+    done = run("verify_archive", archive, "--results", results)
+    assert done.returncode == code, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert all(any(line.startswith(start) for line in lines) for start in told), done.stdout
+
+
+def test_a_rerun_is_read_as_the_archive_says(archive: Path, tmp_path: Path) -> None:
+    """An entry that the second run's config lacks is compared all the same."""
+    results = complete(tmp_path)
+    config = json.loads(json.dumps(CONFIG))
+    del config["datasets"]["random"]
+    config["models"].pop("control")
+    config["evaluate"][0]["models"].remove("control")
+    write_text(results / "run_config.yaml", yaml.safe_dump(config, sort_keys=False))
+    done = run("verify_archive", archive, "--results", results)
+    assert "different: 1 files\n  results/run_config.yaml\n" in done.stdout
+    assert "missing" not in done.stdout
+
+
+def test_content_digests_are_of_what_is_left(tmp_path: Path) -> None:
+    rows = [{"id": "a", "cpu_s": 1, "checks": {"x": {"cpu_s": 2, "expected": [1]}}}, {"id": "b", "cpu_s": 3}]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    left = [{"checks": {"x": {"expected": [1]}}, "id": "a"}, {"id": "b"}]
+    expected = hashlib.sha256("".join(json.dumps(row) + "\n" for row in left).encode()).hexdigest()
+    for block in (b"", b"\n"):  # with and without a last end of line
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(path.read_bytes().rstrip(b"\n") + block)
+        assert read_digests(path, "a.jsonl", ("cpu_s", "checks.*.cpu_s")).content == expected
+    value = {"a": [1], "b": {"c": 1}}
+    for field in ("a.b", "x.*", "b.c.d", "*.y"):
+        leave_out(value, field)
+    assert value == {"a": [1], "b": {"c": 1}}
+
+
+def test_damaged_rows_have_another_content(tmp_path: Path) -> None:
+    texts = {name: '{"id": "a", "cpu_s": 1}\n' + text for name, text in (("a", ""), ("b", "{"), ("c", '{"id"'))}
+    for name, text in texts.items():
+        write_text(tmp_path / name, text)
+    assert len({read_digests(tmp_path / name, "x.jsonl", ("cpu_s",)).content for name in texts}) == 3
+
+
+def test_the_crate_tells_which_job_made_what(tmp_path: Path) -> None:
+    results = complete(tmp_path)
+    base = {"log": [], "params": [], "incomplete": False}
+    outputs = [VERDICTS, VERDICTS.replace(".jsonl", ".json"), "results/of/another/run.json"]
+    inputs = ["results/generations/self/responses/00000.jsonl", str(ROOT / "resources/demo/benchmark.jsonl")]
+    made = base | {"rule": "verify_responses", "shellcmd": f"python {ROOT}/x", "input": inputs, "endtime": 20.5}
+    other = base | {"rule": "other", "shellcmd": "true", "input": [], "starttime": 1.0, "endtime": 2.0}
+    folder = tmp_path / ".snakemake/metadata"
+    for number, (path, record) in enumerate(
+        [(outputs[0], made | {"starttime": 10.5}), (outputs[1], made | {"starttime": 11.5}), (outputs[2], other)]
+    ):
+        write_json(folder / record_name(path, number), record)
+    (folder / "torn").write_text('{"rule"')
+    assert [(job.rule, job.start, job.end) for job in read_jobs(folder)] == [
+        ("other", 1.0, 2.0),
+        ("verify_responses", 10.5, 20.5),
+    ]
+    pack(results, tmp_path / "tiny.tar.zst")
+    crate = {member.name: content for member, content in members(tmp_path / "tiny.tar.zst")}["ro-crate-metadata.json"]
+    graph = {entity["@id"]: entity for entity in json.loads(crate)["@graph"]}
+    (action,) = [entity for entity in graph.values() if entity["@type"] == "CreateAction"]
+    assert graph[action["instrument"]["@id"]]["name"] == "scripts/verify_responses.py"
+    assert [one["@id"] for one in action["result"]] == sorted(outputs[:2])
+    assert [one["@id"] for one in action["object"]] == [inputs[0], "#$ROOT/resources/demo/benchmark.jsonl"]
+    assert (action["startTime"], action["endTime"]) == (
+        "1970-01-01T00:00:10.500+00:00",
+        "1970-01-01T00:00:20.500+00:00",
+    )
+    assert str(ROOT) not in action["description"]
+    assert graph["./"]["conformsTo"]["@id"] == "https://w3id.org/ro/wfrun/process/0.5"
+    assert {one["@id"] for one in graph["./"]["hasPart"]} == set(graph) & {
+        m.name for m, _ in members(tmp_path / "tiny.tar.zst")
+    } - {"ro-crate-metadata.json"}
+    assert graph["#model-aligned"]["isBasedOn"] == {"@id": "#model-base"}
+    assert "PSF-2.0" in graph["#licence"]["description"]
+    missing = {
+        one["@id"]
+        for entity in graph.values()
+        for value in entity.values()
+        for one in (value if isinstance(value, list) else [value])
+        if isinstance(one, dict) and one["@id"] not in graph and not one["@id"].startswith("https://w3id.org/ro/crate")
+    }
+    assert missing == set(), "every entity that another names is described"
+
+
+def record_name(path: str, number: int) -> str:
+    """Return how Snakemake names the record of a file; a long one in parts."""
+    import base64
+
+    text = base64.urlsafe_b64encode(path.encode()).decode()
+    return f"@{text[:20]}/{text[20:]}" if number == 1 else text
+
+
+def test_the_digest_of_a_manifest_is_over_all_of_it(archive: Path) -> None:
+    manifest = json.loads(members(archive)[-1][1])
+    known = manifest.pop("digest")
+    assert known == digest(manifest)
