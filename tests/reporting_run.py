@@ -75,7 +75,7 @@ def _provenance() -> dict:
         "commit": "0123456789abcdef0123456789abcdef01234567",
         "dirty": False,
         "diff_digest": None,
-        "untracked_files": 0,
+        "untracked": [],
     }
     return {
         "run": "tiny",

@@ -37,7 +37,7 @@ STAGES = [
 
 
 def expected_files() -> set[str]:
-    files = {"run_config.yaml", "provenance.json", "sandbox.json"}
+    files = {"run_config.yaml", "provenance.json", "changes.patch", "sandbox.json"}
     files |= {f"benchmarks/demo.{name}" for name in ("jsonl", "source.json", "references.jsonl", "references.json")}
     files |= {
         f"corpora/packages/{name}"

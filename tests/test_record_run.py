@@ -1,13 +1,16 @@
-"""record_run, run as a command: the config comes through unchanged, the provenance tells what is known."""
+"""record_run, run as a command: the config comes through unchanged, provenance and patch tell what is known."""
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from selfalign.reporting.provenance import git_state
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "record_run.py"
 CONFIG = {"run": "tiny", "seed": 7, "models": {"z": {"pretrained": "a"}, "a": {"base": "z"}}, "note": "größer: yes"}
@@ -20,7 +23,7 @@ def record(folder: Path, *options: str, config: object = CONFIG, path: str | Non
     return subprocess.run(
         [
             *(sys.executable, SCRIPT, "--config", "config.json", "--output", "out/run_config.yaml"),
-            *("--provenance", "out/provenance.json", *options),
+            *("--provenance", "out/provenance.json", "--changes", "out/changes.patch", *options),
         ],
         cwd=folder,
         capture_output=True,
@@ -91,17 +94,64 @@ def test_state_of_the_repository(tmp_path: Path, repository: Path):
         assert record(tmp_path, "--root", str(repository)).returncode == 0
         return provenance(tmp_path)["git"]
 
-    clean = {"commit": commit.stdout.strip(), "dirty": False, "diff_digest": None, "untracked_files": 0}
-    assert state() == clean
-    (repository / "new.py").write_text("", encoding="utf-8")
-    assert state() == clean | {"dirty": True, "untracked_files": 1}
+    def patch() -> bytes:
+        return (tmp_path / "out" / "changes.patch").read_bytes()
+
+    clean = {"commit": commit.stdout.strip(), "dirty": False, "diff_digest": None, "untracked": []}
+    assert (state(), patch()) == (clean, b"")
+    (repository / "new.py").write_text("b = 1\n", encoding="utf-8")
+    new = {"path": "new.py", "size": 6, "sha256": hashlib.sha256(b"b = 1\n").hexdigest()}
+    assert (state(), patch()) == (clean | {"dirty": True, "untracked": [new]}, b"")
     (repository / "code.py").write_text("a = 2\n", encoding="utf-8")
     first = state()["diff_digest"]
-    assert len(first) == 64
+    assert first == hashlib.sha256(patch()).hexdigest()
     (repository / "code.py").write_text("a = 3\n", encoding="utf-8")
     assert state()["diff_digest"] != first
     (repository / "code.py").write_text("a = 2\n", encoding="utf-8")
     assert state()["diff_digest"] == first, "the same edit has the same digest"
+
+
+def test_the_patch_makes_the_tree_again(tmp_path: Path, repository: Path):
+    """Bytes that are no text, a file that is gone, a new one that is staged: in a clone all are as they were."""
+    for name, content in (
+        ("data.bin", bytes(range(256))),
+        ("gone.py", b"c = 1\n"),
+        ("latin.txt", "größer\n".encode("latin1")),
+    ):
+        (repository / name).write_bytes(content)
+    subprocess.run(["git", "-C", repository, "add", "."], check=True)
+    subprocess.run(["git", "-C", repository, *GIT, "commit", "-qm", "second"], check=True)
+    subprocess.run(["git", "clone", "-q", repository, tmp_path / "clone"], check=True)
+    (repository / "data.bin").write_bytes(bytes(reversed(range(256))))
+    (repository / "gone.py").unlink()
+    (repository / "latin.txt").write_bytes("größer, kleiner\n".encode("latin1"))
+    (repository / "code.py").write_text("a = 2\n", encoding="utf-8")
+    (repository / "staged.py").write_text("d = 1\n", encoding="utf-8")
+    subprocess.run(["git", "-C", repository, "add", "staged.py"], check=True)
+    subprocess.run(["git", "-C", repository, "config", "color.ui", "always"], check=True)
+    assert record(tmp_path, "--root", str(repository)).returncode == 0
+    subprocess.run(["git", "-C", tmp_path / "clone", "apply", tmp_path / "out/changes.patch"], check=True)
+
+    def tree(root: Path) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in root.iterdir() if path.is_file()}
+
+    assert tree(tmp_path / "clone") == tree(repository)
+
+
+def test_untracked_files_of_all_kinds(tmp_path: Path, repository: Path, monkeypatch):
+    monkeypatch.setattr("selfalign.reporting.provenance.HASHED", 3)
+    (repository / "large").write_text("four", encoding="utf-8")
+    (repository / "link").symlink_to("nowhere")
+    (repository / os.fsdecode(b"\xff")).write_text("odd", encoding="utf-8")
+    state, _ = git_state(repository)
+    odd = {"path": "\\xff", "size": 3, "sha256": hashlib.sha256(b"odd").hexdigest()}
+    nothing = {"size": None, "sha256": None}
+    assert state["untracked"] == [
+        {"path": "large", "size": 4, "sha256": None},
+        {"path": "link", **nothing},
+        odd,
+    ]
+    json.dumps(state).encode()
 
 
 def test_no_repository_and_no_git_are_null(tmp_path: Path, repository: Path):

@@ -82,7 +82,13 @@ def test_a_rule_its_script_and_its_log_share_a_name():
         assert f"results/logs/{name}" in body, name
         assert body.lstrip().startswith('"""'), name
         assert "conda:" in body, name
-    plain = {"verify_programs", "make_demo_benchmark"}  # commands that people call, not rules
+    plain = {
+        "verify_programs",
+        "make_demo_benchmark",
+        "verify_archive",
+        "compare_runs",
+        "trace_pair",
+    }  # commands that people call, not rules
     assert set(rules) | plain == set(SCRIPTS)
 
 
@@ -112,6 +118,7 @@ ROOMS = {
     "training": {"records", "prompts", "engines"},
     "benchmarks": {"records", "prompts", "engines", "sandbox"},
     "reporting": {"records", "prompts", "benchmarks"},
+    "archiving": {"records", "generation", "engines", "benchmarks", "reporting"},
     "demo": {"records", "prompts", "engines", "sandbox"},
 }
 

@@ -10,7 +10,7 @@ END = "<|endoftext|>"
 
 
 def make_tokenizer(vocab_size: int = 400) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE on this repository's own Python files."""
+    """Train a byte-level BPE on the demo's tasks: with code that changes, each edit would make another model."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -20,8 +20,8 @@ def make_tokenizer(vocab_size: int = 400) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    files = sorted(Path(__file__).parent.parent.glob("scripts/selfalign/*/*.py"))
-    tokenizer.train_from_iterator((path.read_text(encoding="utf-8") for path in files), trainer)
+    tasks = Path(__file__).parent.parent / "resources/demo/benchmark.jsonl"
+    tokenizer.train_from_iterator(tasks.read_text(encoding="utf-8").splitlines(), trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END)
 
 
