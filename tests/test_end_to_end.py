@@ -17,6 +17,9 @@ from conftest import ROOT, SMALL, checkout, run_and_kill, run_workflow, workflow
 from rerun_tables import change, expected_of_setting
 from workflow_plans import plan
 
+from selfalign.archiving.files import compare_entries, folder_entries
+from selfalign.archiving.reading import read_archive, unpack
+
 pytestmark = pytest.mark.end_to_end
 
 SHARDS = ("00000", "00001")
@@ -211,6 +214,56 @@ def final_files(folder: Path) -> dict[str, str]:
     return digests
 
 
+def test_an_archive_is_made_once_and_holds_the_run(small_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(small_run, folder, symlinks=True)
+    result = run_workflow(folder, "archive")
+    assert result.returncode == 0, result.stdout + result.stderr
+    archive = folder / "results/archive/small.tar.zst"
+    log = (folder / "results/logs/archive_run.log").read_text()
+    assert log.strip() in result.stdout, "what it holds ends the screen"
+    assert re.search(r"results/archive/small\.tar\.zst: \d\.\d MB, \d+ files", log)
+    again = run_workflow(folder, "archive")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+    checked = read_archive(archive)
+    assert checked.faults == []
+    entries = {entry["path"]: entry for entry in checked.manifest["files"]}
+    results = {f"results/{name}" for name in expected_files()}
+    assert {path for path in entries if not re.match(r"results/(report|logs)/", path)} == results | {
+        *("ro-crate-metadata.json", "inputs/resources/prompts/demo.yaml"),
+        *(f"envs/{path.name}" for path in (ROOT / "envs").glob("*.lock")),
+    }
+    assert compare_entries(entries, folder_entries(small_run / "results")).same
+    weights = entries["results/models/aligned/model.safetensors"]
+    assert (weights["included"], len(weights["sha256"])) == (False, 64)
+
+    unpack(archive, tmp_path / "unpacked")
+    config = tmp_path / "unpacked/results/run_config.yaml"
+    assert planned(small_run, config=config) == set(), "its config gives the same run: nothing is to be made"
+    crate = json.loads((tmp_path / "unpacked/ro-crate-metadata.json").read_text())["@graph"]
+    made = {one["@id"] for entity in crate for one in listed(entity.get("result", []))}
+    rows = {path for path in results if re.search(r"(corpora|generations|datasets|scores)/", path)}
+    assert rows <= {name.removeprefix("#") for name in made}, "a job is known for each"
+
+
+def listed(value: dict | list) -> list:
+    """Return an entry of JSON-LD as a list; one alone stands without brackets."""
+    return value if isinstance(value, list) else [value]
+
+
+def test_seeds_alone_have_an_archive_too(small_config, tmp_path):
+    checkout(tmp_path)
+    small_config |= {"generations": {}, "datasets": {}, "models": {}, "benchmarks": {}, "evaluate": []}
+    config = tmp_path / "seeds.yaml"
+    config.write_text(yaml.safe_dump(small_config, sort_keys=False))
+    result = run_workflow(tmp_path, "archive", config=config)
+    assert result.returncode == 0, result.stdout + result.stderr
+    checked = read_archive(tmp_path / "results/archive/small.tar.zst")
+    assert checked.faults == []
+    assert "results/corpora/packages/seeds.parquet" in {entry["path"] for entry in checked.manifest["files"]}
+
+
 def test_killed_in_every_stage_the_files_are_the_same(small_run, tmp_path):
     checkout(tmp_path)
     killed = []
@@ -231,6 +284,8 @@ def test_killed_in_every_stage_the_files_are_the_same(small_run, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(killed) >= len(STAGES) - 3, killed  # a stage shorter than 0.7 s may end before the kill
     assert final_files(tmp_path) == final_files(small_run)
+    first, second = (folder_entries(folder / "results") for folder in (small_run, tmp_path))
+    assert compare_entries(first, second).same, "as an archive would be compared"
     assert not list(tmp_path.rglob("*.partial"))
     assert not list(tmp_path.rglob("*.tmp"))
 

@@ -94,10 +94,7 @@ def make_run(folder: Path, monkeypatch) -> Recorder:
         write_json(results / f"models/{name}/model.json", described | {"trained_from": None})
     for shard in range(2):
         _make_shard(results, shard, entry, made)
-    generation = results / "generations/self"
-    files = {kind: sorted((generation / kind).glob("*.jsonl")) for kind in ("concepts", "instructions")}
-    files |= {kind: sorted((generation / kind).glob("*.jsonl")) for kind in ("responses", "verdicts")}
-    options = [part for kind, paths in files.items() for part in (f"--{kind}", *paths)]
+    options = ["--generation", results / "generations/self", "--shards", 2, "--rounds", 2]
     for name in made["datasets"]:
         settings = '{"select": "passed", "size": 4}' if name == "verified" else '{"select": "random", "size": 6}'
         where = ["--output", results / "datasets" / name, "--seeds", results / "corpora/packages/seeds.parquet"]

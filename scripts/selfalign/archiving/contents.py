@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfalign.benchmarks.kinds import KINDS as BENCHMARKS
-from selfalign.records.shards import file_names, shard_names
 from selfalign.reporting.artifacts import evaluations
-from selfalign.reporting.generations import KINDS as GENERATED
+from selfalign.reporting.generations import shard_files
 
 DETERMINISTIC, RECORDED, MACHINE, LOG = "deterministic", "recorded", "machine", "log"
 KINDS = {
@@ -77,11 +76,11 @@ def classify(name: str, config: Mapping) -> tuple[str, tuple[str, ...]]:
 def membership(config: Mapping) -> Callable[[str], bool]:
     """Return what tells if a file, named from results/, is of this config's run: not of an earlier one or a pilot."""
     asked = set(evaluations(config))
-    shards = {
-        (name, kind): {file for shard in shard_names(entry) for file in file_names(kind, shard, entry)}
-        for name, entry in config["generations"].items()
-        for kind in GENERATED
-    }
+    shards: dict[tuple[str, str], set[str]] = {}
+    for name, entry in config["generations"].items():
+        for files in shard_files(Path(), entry):
+            for kind, paths in files.items():
+                shards.setdefault((name, kind), set()).update(path.stem for path in paths)
 
     def belongs(name: str) -> bool:
         table, *rest = name.split("/")

@@ -10,7 +10,7 @@ from selfalign.archiving.contents import find_input
 from selfalign.generation.rebuilding import rebuild_request
 from selfalign.records.files import file_digest, read_json
 from selfalign.records.rows import Concepts, Function, Instruction, Response, Row, RowType, Verdict
-from selfalign.records.shards import file_names, shard_names
+from selfalign.reporting.generations import shard_files
 from selfalign.reporting.write import read_config
 
 ID = re.compile(r"([0-9a-f]{16})(-c\d+)?(-i\d+)?(-r\d+)?")
@@ -137,11 +137,8 @@ def _find(path: Path, row_id: str) -> Iterator[dict]:
 
 
 def _files(results: Path, generation: str, entry: Mapping, kind: str) -> Iterator[Path]:
-    for shard in shard_names(entry):
-        for name in file_names(kind, shard, entry):
-            path = results / "generations" / generation / kind / f"{name}.jsonl"
-            if path.is_file():
-                yield path
+    for files in shard_files(results / "generations" / generation, entry):
+        yield from (path for path in files[kind] if path.is_file())
 
 
 def _first(
