@@ -1,5 +1,6 @@
 """A run as one file: what is in it, that it is checked, and that only a whole and harmless one is unpacked."""
 
+import errno
 import hashlib
 import io
 import json
@@ -294,6 +295,26 @@ def test_a_link_is_no_way_out(archive: Path, tmp_path: Path) -> None:
     assert list(outside.iterdir()) == []
 
 
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a", "a/b/c")])
+def test_a_file_that_is_a_folder_too(archive: Path, tmp_path: Path, names: tuple[str, str]) -> None:
+    first, second = names
+    bad = write_members(tmp_path / "bad.tar.zst", add(first)(add(second)(members(archive))))
+    with pytest.raises(ValueError, match="is both a file and a folder in it"):
+        unpack(bad, tmp_path / "unpacked")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.tar.zst"]
+
+
+def test_a_full_disk_is_not_told_as_damage(archive: Path, tmp_path: Path, monkeypatch) -> None:
+    def full(reader, file, block):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("selfalign.archiving.reading.shutil.copyfileobj", full)
+    done = run("verify_archive", archive, "--unpack", tmp_path / "unpacked")
+    assert (done.returncode, "No space left on device" in done.stderr) == (1, True)
+    assert "damaged" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def cut(keep: float) -> Callable[[bytes], bytes]:
     return lambda content: content[: int(len(content) * keep)]
 
@@ -352,6 +373,19 @@ def test_a_wrong_manifest(archive: Path, tmp_path: Path, change, told: str) -> N
     bad = write_members(tmp_path / "bad.tar.zst", [*found[:-1], (found[-1][0], json.dumps(manifest).encode())])
     with pytest.raises(ValueError, match=told):
         read_archive(bad)
+
+
+@pytest.mark.parametrize("gap", [0, 3 << 20])
+def test_what_hides_behind_the_last_file(archive: Path, tmp_path: Path, gap: int) -> None:
+    """Where tar stops to read, near and far: in its buffer, and beyond."""
+    with pyarrow.CompressedInputStream(str(archive), "zstd") as stream:
+        content = stream.read()
+    for name, more in (("good", b""), ("bad", b"hidden")):
+        with pyarrow.CompressedOutputStream(str(tmp_path / name), "zstd") as stream:
+            stream.write(content + bytes(gap) + more)
+    assert read_archive(tmp_path / "good").faults == []
+    with pytest.raises(ValueError, match="there is more behind its last file"):
+        read_archive(tmp_path / "bad")
 
 
 def test_an_archive_without_its_end(archive: Path, tmp_path: Path) -> None:

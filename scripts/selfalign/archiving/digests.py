@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 BLOCK = 1 << 20
+_ENCODER = json.JSONEncoder(sort_keys=True)
 
 
 def leave_out(value: object, field: str) -> None:
@@ -45,7 +46,7 @@ class _Content:
             return
         for field in self.without:
             leave_out(value, field)
-        self.total.update(json.dumps(value, sort_keys=True).encode() + b"\n")
+        self.total.update(_ENCODER.encode(value).encode() + b"\n")
 
     def hexdigest(self) -> str:
         """Return the digest of everything."""

@@ -33,7 +33,7 @@ def read_jobs(folder: Path) -> list[Job]:
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if not path.is_file():
             continue
-        encoded = "".join(part.removeprefix("@") for part in path.relative_to(folder).parts)  # a long name is folders
+        encoded = "".join(path.relative_to(folder).parts)  # a long name is folders, each marked by an @ that is no data
         try:
             name = base64.urlsafe_b64decode(encoded).decode()
             record = json.loads(path.read_text(encoding="utf-8"))

@@ -107,7 +107,7 @@ def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda name
             )
         temporary.chmod(0o777 & ~_umask())
         os.replace(temporary, folder)
-    except FileExistsError as error:
+    except (FileExistsError, NotADirectoryError) as error:
         raise ValueError(f"{path}: not unpacked, {error.filename} is both a file and a folder in it") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -129,14 +129,17 @@ def _unpacked(path: Path) -> Iterator[tarfile.TarFile]:
     with open(path, "rb"):
         pass  # one that is not there is no damaged one
     try:
-        with pyarrow.CompressedInputStream(str(path), "zstd") as file:
-            with tarfile.open(fileobj=file, mode="r|", bufsize=BLOCK) as tar:
-                yield tar
-            while file.read(BLOCK):  # to the end of what is packed, so that a cut there is seen
-                pass
+        with (
+            pyarrow.CompressedInputStream(str(path), "zstd") as file,
+            tarfile.open(fileobj=file, mode="r|", bufsize=BLOCK) as tar,
+        ):
+            yield tar
+            while rest := tar.fileobj.read(BLOCK):  # to the end of what is packed, so that a cut there is seen
+                if rest.strip(b"\0"):
+                    raise tarfile.ReadError("there is more behind its last file")
     except (OSError, EOFError, tarfile.TarError) as error:
-        if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
-            raise  # of another file: a full disk
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the system, such as a full disk; what pyarrow says of a damaged file has no number
         raise ValueError(
             f"{path}: cannot be read as an archive of a run, it is cut or damaged ({error}); copy it again from where "
             "it was made, or make it again with snakemake archive"
