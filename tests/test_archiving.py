@@ -1,18 +1,15 @@
-"""A run as one file: what is in it, that it is checked, and that only a whole and harmless one is unpacked."""
+"""A run as one file: what is in it and what is not, and how a repeated run is compared with it."""
 
-import errno
 import hashlib
-import io
 import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow
 import pytest
 import yaml
+from archive_files import PAIRS, ROOT, VERDICTS, complete, members, pack
 from commands import run
 from reporting_run import CONFIG, make_run
 
@@ -20,35 +17,8 @@ from selfalign.archiving.archive import MANIFEST, _member, archive_run
 from selfalign.archiving.contents import classify
 from selfalign.archiving.digests import leave_out, read_digests
 from selfalign.archiving.jobs import read_jobs
-from selfalign.archiving.reading import is_safe, read_archive, unpack
-from selfalign.records.files import digest, read_json, read_jsonl, write_json, write_jsonl, write_text
-
-ROOT = Path(__file__).parent.parent
-VERDICTS = "results/generations/self/verdicts/00000.jsonl"
-PAIRS = "results/datasets/verified/pairs.jsonl"
-
-
-def complete(folder: Path) -> Path:
-    """Make the small run of the reporting tests in a folder, with files of all kinds; return its results."""
-    results = make_run(folder)
-    write_text(results / "logs/generate_concepts/self/00000.log", "[concepts] 12/12 rows, 3.1/s\n")
-    write_text(results / "logs/generate_concepts/self/00000.benchmark.tsv", "s\th:m:s\n3.1\t0:00:03\n")
-    write_text(results / "report/index.html", "<p>wall time 3 s</p>")
-    write_text(results / "models/aligned/model.safetensors", "weights")
-    for name, base in (("base", None), ("aligned", "base")):
-        origin = base and {"base": {"name_or_path": "/here/base", "digest": "base" * 16}}
-        described = {"name_or_path": "/here/base" if base is None else ".", "revision": None, "digest": name * 16}
-        write_json(
-            results / f"models/{name}/model.json", described | {"chat_template": bool(base), "trained_from": origin}
-        )
-    write_text(results / "corpora/stdlib/functions/00000.parquet", "all functions")
-    return results
-
-
-def pack(results: Path, output: Path, **options) -> dict:
-    """Archive a run; return the manifest's entries by path."""
-    manifest, _ = archive_run(results, output, root=ROOT, locks=[ROOT / "envs/core.lock"], **options)
-    return {entry["path"]: entry for entry in manifest["files"]}
+from selfalign.archiving.reading import read_archive, unpack
+from selfalign.records.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 
 
 @pytest.fixture(scope="module")
@@ -62,24 +32,6 @@ def archive(results: Path, tmp_path_factory) -> Path:
     """Return the archive of the run; tests do not change it."""
     path = tmp_path_factory.mktemp("archive") / "tiny.tar.zst"
     pack(results, path)
-    return path
-
-
-Members = list[tuple[tarfile.TarInfo, bytes]]
-
-
-def members(path: Path) -> Members:
-    """Return what an archive holds, in order."""
-    with pyarrow.CompressedInputStream(str(path), "zstd") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-        return [(member, tar.extractfile(member).read()) for member in tar]
-
-
-def write_members(path: Path, found: Members) -> Path:
-    """Write an archive of any members."""
-    with pyarrow.CompressedOutputStream(str(path), "zstd") as stream, tarfile.open(fileobj=stream, mode="w|") as tar:
-        for member, content in found:
-            member.size = len(content) if member.isfile() else 0
-            tar.addfile(member, io.BytesIO(content))
     return path
 
 
@@ -232,168 +184,6 @@ def test_a_file_that_changes_is_an_error_and_the_earlier_archive_stays(tmp_path:
     assert not list(tmp_path.glob(".tiny*"))
 
 
-def edit_content(name: str, old: bytes, new: bytes) -> Callable[[Members], Members]:
-    def edit(found: Members) -> Members:
-        assert any(old in content for member, content in found if member.name == name)
-        return [(one, content.replace(old, new, 1) if one.name == name else content) for one, content in found]
-
-    return edit
-
-
-def add(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> Callable[[Members], Members]:
-    def edit(found: Members) -> Members:
-        member = tarfile.TarInfo(name)
-        member.type, member.linkname = kind, target
-        return [(member, b"extra"), *found]
-
-    return edit
-
-
-def without(name: str) -> Callable[[Members], Members]:
-    return lambda found: [pair for pair in found if pair[0].name != name]
-
-
-FAULTS = [
-    ("one character", edit_content(PAIRS, b"mean", b"maen"), [f"damaged: {PAIRS} ("]),
-    ("a row less", edit_content(PAIRS, b"\n", b""), [f"damaged: {PAIRS} ("]),
-    ("a missing file", without(VERDICTS), [f"missing: {VERDICTS}"]),
-    ("an extra file", add("results/more.txt"), ["extra: results/more.txt"]),
-    ("a file twice", lambda found: [found[0], *found], ["extra: envs/core.lock (twice)"]),
-    ("a path that leads up", add("results/../../evil"), ["extra: results/../../evil (an unsafe name)"]),
-    ("an absolute path", add("/tmp/evil"), ["extra: /tmp/evil (an unsafe name)"]),
-    ("a symbolic link", add("results/x", tarfile.SYMTYPE, "/etc"), ["extra: results/x (no plain file)"]),
-    ("a hard link", add("results/x", tarfile.LNKTYPE, "../x"), ["extra: results/x (no plain file)"]),
-    ("a device", add("results/x", tarfile.CHRTYPE), ["extra: results/x (no plain file)"]),
-    ("two faults", lambda found: without(VERDICTS)(edit_content(PAIRS, b"mean", b"maen")(found)),
-     [f"damaged: {PAIRS} (", f"missing: {VERDICTS}"]),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("edit", "told"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
-def test_a_fault_is_named_and_nothing_is_unpacked(archive: Path, tmp_path: Path, edit, told: list[str]) -> None:
-    bad = write_members(tmp_path / "bad.tar.zst", edit(members(archive)))
-    faults = read_archive(bad).faults
-    assert len(faults) == len(told)
-    assert all(fault.startswith(start) for fault, start in zip(faults, told, strict=True)), faults
-    with pytest.raises(ValueError, match="not unpacked") as caught:
-        unpack(bad, tmp_path / "unpacked")
-    assert all(start in str(caught.value) for start in told)
-    assert [path.name for path in tmp_path.iterdir()] == ["bad.tar.zst"]
-    done = run("verify_archive", bad)
-    assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.splitlines()[:-1] == faults
-
-
-def test_a_link_is_no_way_out(archive: Path, tmp_path: Path) -> None:
-    """A link to a folder outside, then a file through it: neither is made."""
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    through = add("results/way/evil")(members(archive))
-    bad = write_members(tmp_path / "bad.tar.zst", add("results/way", tarfile.SYMTYPE, str(outside))(through))
-    with pytest.raises(ValueError, match="not unpacked"):
-        unpack(bad, tmp_path / "unpacked")
-    assert list(outside.iterdir()) == []
-
-
-@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a", "a/b/c")])
-def test_a_file_that_is_a_folder_too(archive: Path, tmp_path: Path, names: tuple[str, str]) -> None:
-    first, second = names
-    bad = write_members(tmp_path / "bad.tar.zst", add(first)(add(second)(members(archive))))
-    with pytest.raises(ValueError, match="is both a file and a folder in it"):
-        unpack(bad, tmp_path / "unpacked")
-    assert [path.name for path in tmp_path.iterdir()] == ["bad.tar.zst"]
-
-
-def test_a_full_disk_is_not_told_as_damage(archive: Path, tmp_path: Path, monkeypatch) -> None:
-    def full(reader, file, block):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("selfalign.archiving.reading.shutil.copyfileobj", full)
-    done = run("verify_archive", archive, "--unpack", tmp_path / "unpacked")
-    assert (done.returncode, "No space left on device" in done.stderr) == (1, True)
-    assert "damaged" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def cut(keep: float) -> Callable[[bytes], bytes]:
-    return lambda content: content[: int(len(content) * keep)]
-
-
-UNREADABLE = [
-    ("cut in half", cut(0.5), "it is cut or damaged (Truncated compressed stream)"),
-    ("its last bytes cut", lambda content: content[:-3], "it is cut or damaged"),
-    ("empty", cut(0), "it is cut or damaged (empty file)"),
-    ("no archive", lambda content: b"PK\x03\x04" + content, "it is cut or damaged"),
-    ("more behind it", lambda content: content + b"more", "it is cut or damaged"),
-]
-
-
-@pytest.mark.parametrize(("change", "told"), [one[1:] for one in UNREADABLE], ids=[one[0] for one in UNREADABLE])
-def test_what_cannot_be_read_is_one_clear_error(archive: Path, tmp_path: Path, change, told: str) -> None:
-    bad = tmp_path / "bad.tar.zst"
-    bad.write_bytes(change(archive.read_bytes()))
-    for options in ((), ("--unpack", tmp_path / "unpacked")):
-        done = run("verify_archive", bad, *options)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"error: {bad}: cannot be read as an archive of a run, ")
-        assert told in done.stderr
-        assert done.stderr.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["bad.tar.zst"]
-
-
-def test_every_byte_counts(archive: Path, tmp_path: Path) -> None:
-    """Change single bytes all over the file: either it cannot be read, or a fault is named."""
-    content = archive.read_bytes()
-    bad = tmp_path / "bad.tar.zst"
-    unseen = []
-    for place in range(5, len(content), len(content) // 40):
-        bad.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
-        try:
-            if not read_archive(bad).faults:
-                unseen.append(place)
-        except ValueError:
-            continue
-    # What no digest covers are owner, mode and time of a member.
-    assert len(unseen) <= 2, unseen
-
-
-MANIFESTS = [
-    (lambda manifest: manifest.pop("digest"), "its MANIFEST.json is damaged"),
-    (lambda manifest: manifest.update(seed=1), "it has not the digest that it names"),
-    (lambda manifest: manifest["files"][0].update(kind="log"), "it has not the digest that it names"),
-    (lambda manifest: manifest.update(format=99), "of a newer version of selfalign"),
-]
-
-
-@pytest.mark.parametrize(("change", "told"), MANIFESTS)
-def test_a_wrong_manifest(archive: Path, tmp_path: Path, change, told: str) -> None:
-    found = members(archive)
-    manifest = json.loads(found[-1][1])
-    change(manifest)
-    bad = write_members(tmp_path / "bad.tar.zst", [*found[:-1], (found[-1][0], json.dumps(manifest).encode())])
-    with pytest.raises(ValueError, match=told):
-        read_archive(bad)
-
-
-@pytest.mark.parametrize("gap", [0, 3 << 20])
-def test_what_hides_behind_the_last_file(archive: Path, tmp_path: Path, gap: int) -> None:
-    """Where tar stops to read, near and far: in its buffer, and beyond."""
-    with pyarrow.CompressedInputStream(str(archive), "zstd") as stream:
-        content = stream.read()
-    for name, more in (("good", b""), ("bad", b"hidden")):
-        with pyarrow.CompressedOutputStream(str(tmp_path / name), "zstd") as stream:
-            stream.write(content + bytes(gap) + more)
-    assert read_archive(tmp_path / "good").faults == []
-    with pytest.raises(ValueError, match="there is more behind its last file"):
-        read_archive(tmp_path / "bad")
-
-
-def test_an_archive_without_its_end(archive: Path, tmp_path: Path) -> None:
-    bad = write_members(tmp_path / "bad.tar.zst", members(archive)[:-1])
-    with pytest.raises(ValueError, match=r"no MANIFEST\.json in it"):
-        read_archive(bad)
-
-
 def test_unpacked_it_is_the_run(results: Path, archive: Path, tmp_path: Path) -> None:
     done = run("verify_archive", archive, "--unpack", tmp_path / "new/run", "--results", results)
     assert done.returncode == 0, done.stderr
@@ -403,14 +193,6 @@ def test_unpacked_it_is_the_run(results: Path, archive: Path, tmp_path: Path) ->
     assert os.listdir(tmp_path / "new") == ["run"]
     again = run("verify_archive", archive, "--unpack", tmp_path / "new/run")
     assert (again.returncode, "is there already" in again.stderr) == (1, True)
-
-
-NAMES = [("a/b", True), ("a", True), ("..", False), ("a/../b", False), ("/a", False), ("", False), ("a..b", True)]
-
-
-@pytest.mark.parametrize(("name", "safe"), NAMES)
-def test_safe_names(name: str, safe: bool) -> None:
-    assert is_safe(name) == safe
 
 
 def rerun_verdicts(results: Path, **changes) -> None:
@@ -555,9 +337,3 @@ def record_name(path: str, number: int) -> str:
 
     text = base64.urlsafe_b64encode(path.encode()).decode()
     return f"@{text[:20]}/{text[20:]}" if number == 1 else text
-
-
-def test_the_digest_of_a_manifest_is_over_all_of_it(archive: Path) -> None:
-    manifest = json.loads(members(archive)[-1][1])
-    known = manifest.pop("digest")
-    assert known == digest(manifest)

@@ -12,7 +12,7 @@ from traced_run import ROOT, Recorder, config, make_run
 from selfalign.archiving.archive import archive_run
 from selfalign.archiving.trace import trace
 from selfalign.records.commands import derive_seed
-from selfalign.records.files import read_jsonl, write_text
+from selfalign.records.files import read_jsonl, write_jsonl, write_text
 
 SEED = "0000000000000001"
 
@@ -214,6 +214,16 @@ def test_a_prompt_that_cannot_be_the_one_is_told(made: tuple[Path, Recorder], tm
     told = run("trace_pair", pair, "--results", folder).stdout
     assert told.count("doubtful: the prompt file own.yaml is not there") == 3
     assert "prompt file own.yaml, digest unknown: it is not there" in told
+
+
+def test_a_response_cannot_steer_the_terminal(made: tuple[Path, Recorder], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(made[0], folder)
+    path = folder / "results/generations/self/concepts/00001.jsonl"
+    rows_of_it = [row | {"text": "größer \x1b[2J\x07\u202e\r\tend"} for row in list(read_jsonl(path))]
+    write_jsonl(path, rows_of_it)
+    told = run("trace_pair", f"{SEED}-c0", "--results", folder).stdout
+    assert "    | größer \\x1b[2J\\x07\\u202e\\r\tend\n" in told
 
 
 def test_a_row_of_two_generations_names_the_other(made: tuple[Path, Recorder], tmp_path: Path) -> None:

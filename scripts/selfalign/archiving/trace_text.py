@@ -62,7 +62,13 @@ def render(trace: Trace, *, prompts: bool = False) -> str:
 
 
 def _block(text: str) -> list[str]:
-    return [f"    | {line}" for line in text.rstrip().splitlines()]
+    """Return a text that somebody else wrote as lines; what would steer a terminal is spelt out."""
+    return [f"    | {''.join(map(_visible, line))}" for line in text.rstrip().split("\n")]
+
+
+def _visible(character: str) -> str:
+    plain = character.isprintable() or character == "\t"
+    return character if plain else character.encode("unicode_escape").decode()
 
 
 def _verdict(trace: Trace) -> list[str]:
