@@ -140,6 +140,14 @@ def test_a_run_of_seeds_alone(tmp_path: Path) -> None:
     assert (done.returncode, "Nothing differs." in done.stdout) == (0, True), done.stderr
 
 
+def test_a_judge_has_its_prompts_in_it(tmp_path: Path) -> None:
+    results = make_run(tmp_path / "run")
+    config = json.loads(json.dumps(CONFIG))
+    config["corpora"]["stdlib"]["filters"] = [{"name": "size"}, {"name": "docstring_judge", "model": "base"}]
+    write_text(results / "run_config.yaml", yaml.safe_dump(config))
+    assert "inputs/resources/prompts/seed_judge.yaml" in pack(results, tmp_path / "tiny.tar.zst")
+
+
 def test_prompts_are_in_it_wherever_they_lie(tmp_path: Path) -> None:
     results = make_run(tmp_path / "run")
     outside = tmp_path / "mine.yaml"

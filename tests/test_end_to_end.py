@@ -240,7 +240,7 @@ def test_an_archive_is_made_once_and_holds_the_run(small_run, tmp_path):
 
     unpack(archive, tmp_path / "unpacked")
     config = tmp_path / "unpacked/results/run_config.yaml"
-    assert planned(small_run, config=config) == set(), "its config gives the same run: nothing is to be made"
+    assert plan(small_run, config, small_run).needed == set(), "its config gives the same run: nothing is to be made"
     crate = json.loads((tmp_path / "unpacked/ro-crate-metadata.json").read_text())["@graph"]
     made = {one["@id"] for entity in crate for one in listed(entity.get("result", []))}
     rows = {path for path in results if re.search(r"(corpora|generations|datasets|scores)/", path)}

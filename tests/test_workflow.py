@@ -118,7 +118,7 @@ ROOMS = {
     "training": {"records", "prompts", "engines"},
     "benchmarks": {"records", "prompts", "engines", "sandbox"},
     "reporting": {"records", "prompts", "benchmarks"},
-    "archiving": {"records", "generation", "engines", "benchmarks", "reporting"},
+    "archiving": {"records", "seeds", "generation", "benchmarks", "reporting"},
     "demo": {"records", "prompts", "engines", "sandbox"},
 }
 

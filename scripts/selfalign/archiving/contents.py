@@ -8,6 +8,7 @@ from pathlib import Path
 from selfalign.benchmarks.kinds import KINDS as BENCHMARKS
 from selfalign.reporting.artifacts import evaluations
 from selfalign.reporting.generations import shard_files
+from selfalign.seeds.filters import DocstringJudge
 
 DETERMINISTIC, RECORDED, MACHINE, LOG = "deterministic", "recorded", "machine", "log"
 KINDS = {
@@ -132,8 +133,9 @@ def _visible(folder: Path) -> Iterator[str]:
 
 
 def prompt_files(config: Mapping) -> list[str]:
-    """Return the prompt files that a config names, as it names them."""
-    judges = [item for corpus in config["corpora"].values() for item in corpus.get("filters", ())]
+    """Return the prompt files of a config, as it names them."""
+    filters = [item for corpus in config["corpora"].values() for item in corpus.get("filters", ())]
+    judges = [{"prompts": DocstringJudge.prompts} | item for item in filters if item["name"] == "docstring_judge"]
     entries = [*judges, *config["generations"].values(), *config["benchmarks"].values()]
     return list(dict.fromkeys(entry["prompts"] for entry in entries if entry.get("prompts")))
 
