@@ -35,8 +35,8 @@ from measuring import ROOT, describe_machine
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
 from conftest import SMALL, checkout, workflow_command  # noqa: E402
-from selfalign.archiving.files import compare_entries, folder_entries  # noqa: E402
 
+from selfalign.archiving.files import compare_entries, folder_entries  # noqa: E402
 from selfalign.records.commands import run_command  # noqa: E402
 from selfalign.records.files import write_json  # noqa: E402
 

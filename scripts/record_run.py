@@ -30,7 +30,7 @@ def main() -> None:
         seed=config["seed"], run=config["run"], locks=[options.root / lock for lock in options.locks], root=options.root
     )
     write_text(options.output, yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
-    write_bytes(options.changes, changes)
+    write_bytes(options.changes, changes, with_digest=True)
     write_json(options.provenance, provenance)
 
 

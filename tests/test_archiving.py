@@ -118,12 +118,13 @@ OTHERS = [
 
 def test_files_of_other_configs_are_left_out_and_unfinished_ones_are_none(tmp_path: Path) -> None:
     results = complete(tmp_path)
-    for name in (*OTHERS, "generations/self/concepts/.00000.jsonl.partial", "archive/tiny.tar.zst"):
+    unfinished = ("generations/self/concepts/.00000.jsonl.partial", "datasets/verified/pairs.jsonl.changed")
+    for name in (*OTHERS, *unfinished, "archive/tiny.tar.zst", ".sha256/run_config.yaml"):
         write_text(results / name, "{}")
     manifest, others = archive_run(results, tmp_path / "tiny.tar.zst", root=ROOT, locks=[])
     assert others == sorted(OTHERS)
     paths = {entry["path"] for entry in manifest["files"]}
-    assert not {path for path in paths if path.removeprefix("results/") in OTHERS or ".partial" in path}
+    assert not {path for path in paths if path.removeprefix("results/") in (*OTHERS, *unfinished) or ".sha256" in path}
     assert VERDICTS in paths
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from selfalign.benchmarks.kinds import KINDS as BENCHMARKS
+from selfalign.records.digests import SET_ASIDE
 from selfalign.reporting.artifacts import evaluations
 from selfalign.reporting.generations import shard_files
 from selfalign.seeds.filters import DocstringJudge
@@ -124,11 +125,11 @@ def run_files(results: Path, config: Mapping, *, include_models: bool = False) -
 
 
 def _visible(folder: Path) -> Iterator[str]:
-    """Yield the files of a results folder: without hidden ones, which are unfinished, and archives with their log."""
+    """Yield the files of a results folder: no hidden, unfinished or set-aside ones, and no archives with their log."""
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in name.parts)
-        if path.is_file() and not hidden and name.parts[0] != "archive" and name.as_posix() != OWN_LOG:
+        no_result = any(part.startswith(".") for part in name.parts) or name.suffix == SET_ASIDE
+        if path.is_file() and not no_result and name.parts[0] != "archive" and name.as_posix() != OWN_LOG:
             yield name.as_posix()
 
 
