@@ -61,6 +61,24 @@ onstart:  # of what runs jobs only: a dry run is welcome beside a run
             sys.exit(f"error: {error}")
 
 
+# On a cluster these run where Snakemake does: they are short, or need the network.
+localrules:
+    fetch_model,
+    prepare_benchmark,
+    report_pilot,
+    record_run,
+
+
+onstart:
+    start_run()
+
+
+onerror:
+    if not workflow.local_exec:
+        for line in failed_jobs():
+            print(line, file=sys.stderr)
+
+
 onsuccess:
     if "pilot" in workflow.dag_settings.targets:
         for path in pilot_files(None):

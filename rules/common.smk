@@ -19,9 +19,17 @@ from selfalign.seeds.filters import CORPUS_FILTERS, JUDGE, ROW_FILTERS, parse_fi
 from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
 from selfalign.workflow.configuration import load_configuration, scores_to_make
+from selfalign.workflow.failures import explain_failures
 from selfalign.workflow.integrity import refuse_changed_artifacts
 from selfalign.workflow.pilots import pilot_datasets, pilot_generations, pilot_name, pilot_targets
 from selfalign.workflow.run_lock import hold_run_lock
+from selfalign.workflow.slurm import (
+    accounting_answers,
+    prepare_slurm,
+    record_submitted,
+    require_sandbox_of,
+    submitted_jobs,
+)
 
 try:
     config = load_configuration(config, root=workflow.basedir)
@@ -93,6 +101,62 @@ def model_file(model):
 def names(entries):
     """Return a wildcard pattern that matches the given names only; nothing when there are none."""
     return "|".join(re.escape(name) for name in entries) or "(?!)"
+
+
+def start_run():
+    """Let no other run work here, nor jobs of one that was killed. A dry run and the processes of jobs do not ask."""
+    slurm = workflow.executor_plugin.name == "slurm"
+    try:
+        hold_run_lock()
+        prepare_slurm(workflow.scheduler._executor if slurm else None)
+        refuse_changed_artifacts()
+        adopt_finished_jobs()
+        if slurm and any("results/sandbox.json" in job.input for job in workflow.dag.needrun_jobs()):
+            require_sandbox_of(partition_of("check_sandbox"))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    if slurm:
+        record_submitted({str(job.output[0]): job_version(job) for job in workflow.dag.needrun_jobs() if job.output})
+        if not accounting_answers():  # the executor would wait for its jobs for ever
+            workflow.executor_settings.status_command = "squeue"
+
+
+def job_version(job):
+    """Return a digest of what a change of reruns a job: its command, params and input files."""
+    params = sorted((name, str(value)) for name, value in job.params.items())
+    return digest(str(job.rule.shellcmd), params, sorted(map(str, job.input)))
+
+
+def adopt_finished_jobs():
+    """Note what the files were made with that jobs finished after their run was killed, which Snakemake does not know."""
+    submitted = submitted_jobs()
+    stale = []
+    for job in workflow.dag.jobs:
+        version = submitted.get(str(job.output[0])) if job.output else None
+        if version is None or workflow.dag.needrun(job) or not workflow.dag.reason(job).no_metadata:
+            continue
+        if version == job_version(job):
+            workflow.async_run(workflow.persistence.finished(job))
+        else:
+            workflow.persistence.started(job)  # so that it counts as incomplete
+            stale.append(str(job.output[0]))
+    if stale:
+        raise ValueError(
+            f"{len(stale)} files were finished after their run was killed, with other settings than those of now "
+            f"({stale[0]}); run the same command again, which makes them anew"
+        )
+
+
+def partition_of(rule):
+    """Return the name of the partition in which the jobs of a rule run; empty where no cluster is used."""
+    partition = workflow.get_rule(rule).resources.get("slurm_partition")
+    return str(partition.raw) if partition else ""
+
+
+def failed_jobs():
+    """Return why jobs failed that ran where their screen is not seen, a line for each reason."""
+    jobs = [job for failed in workflow.scheduler.failed for job in (failed.jobs if failed.is_group() else [failed])]
+    return explain_failures((job.rule.name, job.log) for job in jobs)
 
 
 # Seeds

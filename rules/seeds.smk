@@ -4,6 +4,16 @@
 #           judged/{part}.parquet (where the filters list a judge)  seeds.parquet  rejected.parquet  funnel.json
 
 
+# On a cluster: the hub is read where Snakemake runs, since nodes often have no network. A folder is no hub.
+if any(
+    corpus["source"]["kind"] == "hub" and not Path(corpus["source"]["dataset"]).is_dir()
+    for corpus in config["corpora"].values()
+):
+
+    localrules:
+        extract_functions,
+
+
 rule extract_functions:
     """Extract the top-level functions with docstrings of one part of a corpus."""
     input:
@@ -55,6 +65,7 @@ rule judge_seeds:
         functions="results/corpora/{corpus}/filtered/{part}.parquet",
         model=lambda wildcards: model_file(judge_of(wildcards.corpus)["model"]),
         prompts=lambda wildcards: resource(judge_of(wildcards.corpus)["prompts"]),
+        sandbox=ancient("results/sandbox.json"),  # known to work before hours of judging are spent
     output:
         kept="results/corpora/{corpus}/judged/{part}.parquet",
         rejected="results/corpora/{corpus}/judged/{part}.rejected.parquet",

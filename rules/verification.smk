@@ -10,6 +10,7 @@ rule check_sandbox:
     log:
         "results/logs/check_sandbox.log",
     priority: 100
+    retries: 0  # the machine stays as it is
     conda:
         "../envs/core.yaml"
     # Without a version of its code: for a job that reruns, Snakemake does not look whether what reads its files has

@@ -1,6 +1,7 @@
 """Check that this machine can run untrusted programs safely, and record how."""
 
 import argparse
+import os
 import sys
 
 from selfalign.records.commands import run_command
@@ -14,7 +15,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="JSON file with versions, isolation and the canaries' verdicts")
     options = parser.parse_args()
     found = check_sandbox()
-    write_json(options.output, found)
+    write_json(options.output, found | {"partition": os.environ.get("SLURM_JOB_PARTITION", "")})
     print(f"the sandbox holds; its core is {found['core']}", file=sys.stderr)
     if found["remedy"]:
         print(f"note: {found['remedy']}", file=sys.stderr)
