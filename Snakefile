@@ -52,15 +52,6 @@ rule pilot:
         "cat {input:q} | tee {log:q}"
 
 
-onstart:  # of what runs jobs only: a dry run is welcome beside a run
-    if workflow.is_main_process:
-        try:
-            hold_run_lock()
-            refuse_changed_artifacts()
-        except ValueError as error:
-            sys.exit(f"error: {error}")
-
-
 # On a cluster these run where Snakemake does: they are short, or need the network.
 localrules:
     fetch_model,
@@ -69,8 +60,9 @@ localrules:
     record_run,
 
 
-onstart:
-    start_run()
+onstart:  # of what runs jobs only: a dry run is welcome beside a run
+    if workflow.is_main_process:
+        start_run()
 
 
 onerror:
