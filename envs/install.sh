@@ -10,6 +10,7 @@ missing=()
 command -v bwrap >/dev/null || missing+=(bubblewrap)
 command -v "$python" >/dev/null || missing+=(python3)
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+command -v which >/dev/null || missing+=(debianutils)  # Snakemake's executor for SLURM calls it, even to show its help
 if ((${#missing[@]})); then
     if ! command -v apt-get >/dev/null || ((EUID)); then
         echo "error: needs ${missing[*]}, and this user may not install it. Ask for: sudo apt-get install ${missing[*]}" >&2

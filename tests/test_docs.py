@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Messages of other programs, which our code does not hold.
 NOT_OURS = {"make: command not found", "No matching distribution found", "CUDA out of memory", "Killed",
-            "Directory cannot be locked", "config.yaml"}  # fmt: skip
+            "Directory cannot be locked", "config.yaml", "No such file or directory: 'which'"}  # fmt: skip
 
 
 def templates(path: Path) -> list[str]:

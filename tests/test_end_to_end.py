@@ -333,7 +333,7 @@ def test_killed_at_work_on_the_seeds_the_files_are_the_same(small_run, tmp_path)
 def test_a_missing_bubblewrap_is_one_clear_error(tmp_path):
     tools = checkout(tmp_path) / "bin"
     tools.mkdir()
-    for tool in ("bash", "tee", "sh", "env", "git", "uname"):
+    for tool in ("bash", "tee", "sh", "env", "git", "uname", "which"):
         if place := shutil.which(tool):
             (tools / tool).symlink_to(place)
     command = workflow_command("results/sandbox.json")
