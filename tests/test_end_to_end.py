@@ -201,14 +201,15 @@ def final_files(folder: Path) -> dict[str, str]:
         r"/(concepts|instructions|responses)/[\d.]+\.json$|completions\.json$|references\.jsonl?$"
     )
     digests = {}
-    for path in sorted(results.rglob("*")):
+    artifacts = sorted(path for path in results.rglob("*") if ".sha256" not in path.parts)  # whose notes have times
+    for path in artifacts:
         name = str(path.relative_to(results))
         if path.is_file() and not timed.search(name):
             digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    for path in sorted(results.rglob("verdicts*/*.jsonl")) + sorted(results.rglob("verdicts.jsonl")):
+    for path in (path for path in artifacts if path.match("verdicts*/*.jsonl") or path.name == "verdicts.jsonl"):
         untimed = [{key: row[key] for key in ("id", "verdict", "detail", "assertions")} for row in rows(path)]
         digests[str(path.relative_to(results))] = hashlib.sha256(json.dumps(untimed).encode()).hexdigest()
-    for path in sorted(results.rglob("*.references.jsonl")):
+    for path in (path for path in artifacts if path.match("*.references.jsonl")):
         outcomes = [(row["id"], row["left_out"], list(row["checks"])) for row in rows(path)]
         digests[str(path.relative_to(results))] = hashlib.sha256(json.dumps(outcomes).encode()).hexdigest()
     return digests

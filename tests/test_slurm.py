@@ -256,12 +256,7 @@ def test_each_job_is_where_the_profile_says(campaign):
 
 
 def test_the_files_are_those_of_a_local_run(campaign):
-    made, expected = (final_files(campaign.folder / name) for name in ("run", "local"))
-    notes = ".sha256/"  # with the times at which the files were written
-    assert {name: digest for name, digest in made.items() if not name.startswith(notes)} == {
-        name: digest for name, digest in expected.items() if not name.startswith(notes)
-    }
-    assert set(made) == set(expected)
+    assert final_files(campaign.folder / "run") == final_files(campaign.folder / "local")
     assert not list(campaign.folder.rglob("*.partial"))
     assert not list(campaign.folder.rglob("*.tmp"))
     summary = (campaign.folder / "run/results/report/summary.txt").read_text()
