@@ -219,8 +219,9 @@ def test_a_hub_corpus_is_read_where_snakemake_runs(tmp_path):
     assert local["owner/code"] == local["folder"] | {"extract_functions"}
 
 
-def test_what_outlived_its_run_with_other_settings_is_made_anew(tmp_path):
+def test_what_outlived_its_run_with_other_settings_is_made_anew(queue, tmp_path):
     """A job that ended after Snakemake was killed leaves its file, and no note of what it was made with."""
+    queue.write_text("")
     base, benchmark = "results/models/base/model.json", "results/benchmarks/demo.jsonl"
     options = ["--cores", "1", "--directory", str(tmp_path), base, benchmark]
     snakemake(*options, cwd=tmp_path)
