@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from selfalign.records import digests
+from selfalign.records.commands import run_command
 from selfalign.records.files import read_json, read_jsonl, read_table, write_json, write_jsonl, write_table, write_text
 from selfalign.workflow.integrity import refuse_changed_artifacts
 
@@ -47,8 +48,7 @@ def test_a_changed_artifact_is_not_read(results, name):
     damage(path, unseen=True)
     with pytest.raises(ValueError, match=f"{name}: damaged or edited after it had been written"):
         read(path)
-    assert path.with_name(f"{name}.changed").exists()
-    assert not path.exists()
+    assert path.exists()  # who reads it decides
     write(path)
     assert read(path) == expected
 
@@ -120,3 +120,18 @@ def test_a_damaged_checkpoint_is_no_checkpoint(results, tmp_path):
     with pytest.raises(ValueError, match=r"model\.safetensors: damaged"):
         refuse_changed_artifacts()
     assert not model.exists()
+
+
+@pytest.mark.parametrize("makes", [True, False])
+def test_a_command_of_the_workflow_sets_a_changed_artifact_aside_and_others_leave_it(results, capsys, makes):
+    path = results / "rows.jsonl"
+    write_jsonl(path, ROWS)
+    damage(path, unseen=True)
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: list(read_jsonl(path)), makes=makes)
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {path}: damaged or edited after it had been written")
+    assert ("Run the same command again to make it anew" in said) == makes
+    assert path.exists() != makes
+    assert path.with_name("rows.jsonl.changed").exists() == makes

@@ -5,6 +5,8 @@ import hashlib
 import sys
 from collections.abc import Callable
 
+from selfalign.records.digests import REMEDY, ChangedError, set_aside
+
 
 def derive_seed(run_seed: int, *parts: object) -> int:
     """Return a 48-bit seed that depends on the run's seed and the parts (stage, row id, sample number) alone."""
@@ -26,16 +28,24 @@ def explain(error: Exception) -> str | None:
     return None
 
 
-def run_command(main: Callable[[], int | None]) -> None:
+def run_command(main: Callable[[], int | None], *, makes: bool = True) -> None:
     """Run a command's main function; print bad input as `error: ...` and exit 1.
 
     A `ValueError` is the user's to mend and its text says how. Anything else is a bug and keeps its traceback.
+
+    Args:
+        makes: The command is one of the workflow's: an artifact that has changed since it was written is set aside, so
+            that the next run makes it anew. Commands that only look at a run leave it.
     """
     try:
         code = main()
     except (ValueError, OSError) as error:
         if (text := explain(error)) is None:
             raise
+        if makes and isinstance(error, ChangedError):
+            for path in error.paths:
+                set_aside(path)
+            text = f"{text}. {REMEDY}"
         print(f"error: {text}", file=sys.stderr)
         code = 1
     sys.exit(code or 0)

@@ -5,6 +5,7 @@ that nothing has changed takes no reading. Files elsewhere than in `results/` of
 file without one, as a user gives it, is taken as it is.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,9 +15,9 @@ from pathlib import Path
 RESULTS = Path("results")
 NOTES = RESULTS / ".sha256"
 SET_ASIDE = ".changed"  # suffix of a changed file that is kept
-CHANGED = (
-    f"damaged or edited after it had been written (its SHA-256 is another), and kept with the suffix {SET_ASIDE}. Run "
-    "the same command again to make it anew, or rename it back first to go on with it as it is"
+REMEDY = (
+    f"It is kept with the suffix {SET_ASIDE}. Run the same command again to make it anew, or rename it back first to "
+    "go on with it as it is"
 )
 
 
@@ -60,25 +61,32 @@ def move(temporary: Path, path: Path) -> None:
         _write(path, note, sha256)
 
 
+class ChangedError(ValueError):
+    """Artifacts have changed since they were written."""
+
+    def __init__(self, *paths: Path):
+        names = ", ".join(map(str, paths))
+        super().__init__(f"{names}: damaged or edited after it had been written (its SHA-256 is another)")
+        self.paths = paths
+
+
 def check(path: str | Path) -> None:
-    """Compare an artifact with its digest, if it has one, and rename it where they differ.
+    """Compare an artifact with its digest, if it has one.
 
     Raises:
-        ValueError: it has changed since it was written.
+        ChangedError: it has changed since it was written.
     """
     path = Path(path)
     noted = _read(path, note_path(path))
     if noted is not None and noted["sha256"] != file_digest(path):
-        set_aside(path)
-        raise ValueError(f"{path}: {CHANGED}")
+        raise ChangedError(path)
 
 
-def set_aside(path: Path) -> Path:
-    """Rename an artifact, so that it is kept and made anew; return its new path."""
-    kept = path.with_name(f"{path.name}{SET_ASIDE}")
-    os.replace(path, kept)
+def set_aside(path: Path) -> None:
+    """Rename an artifact, so that it is kept and made anew."""
+    with contextlib.suppress(FileNotFoundError):  # another job has done it
+        os.replace(path, path.with_name(f"{path.name}{SET_ASIDE}"))
     note_path(path).unlink(missing_ok=True)
-    return kept
 
 
 def changed() -> Iterator[Path]:

@@ -6,16 +6,16 @@ MODEL = "model.json"  # written last: a checkpoint without it is no checkpoint
 
 
 def refuse_changed_artifacts() -> None:
-    """Rename each artifact that was damaged or edited since it was written.
+    """Set aside each artifact that was damaged or edited since it was written.
 
     Raises:
         ValueError: there is one, and what the run is about to make would follow from it; names all.
     """
     found = []
     for path in digests.changed():
-        found.append(str(path))
+        found.append(path)
         digests.set_aside(path)
         if (model := path.with_name(MODEL)).exists():
             digests.set_aside(model)
     if found:
-        raise ValueError(f"{', '.join(found)}: {digests.CHANGED}")
+        raise ValueError(f"{digests.ChangedError(*found)}. {digests.REMEDY}")
