@@ -104,7 +104,7 @@ def test_a_torn_digest_is_one_clear_error(results):
     path = results / "rows.jsonl"
     write_jsonl(path, ROWS)
     digests.note_path(path).write_text('{"sha')
-    with pytest.raises(ValueError, match=r"\.sha256/rows\.jsonl: not the digest of a file .* delete it and"):
+    with pytest.raises(ValueError, match=r"\.sha256/rows\.jsonl: not the digest of a file .* delete it, and check"):
         next(read_jsonl(path))
 
 
@@ -114,10 +114,16 @@ def test_a_damaged_checkpoint_is_no_checkpoint(results, tmp_path):
     temporary.write_bytes(b"weights")
     model.parent.mkdir(parents=True)
     digests.move(temporary, weights)
+    config = weights.with_name("config.json")
+    write_json(config, {})
     write_json(model, {})
     refuse_changed_artifacts()
     damage(weights)
-    with pytest.raises(ValueError, match=r"model\.safetensors: damaged"):
+    damage(config)
+    damage(model)
+    with pytest.raises(
+        ValueError, match=r"config\.json, results/models/a/model\.json, results/models/a/model\.safetensors: damaged"
+    ):
         refuse_changed_artifacts()
     assert not model.exists()
 

@@ -9,11 +9,13 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 RESULTS = Path("results")
 NOTES = RESULTS / ".sha256"
+LARGE = 2e9  # bytes that take some seconds to read
 SET_ASIDE = ".changed"  # suffix of a changed file that is kept
 REMEDY = (
     f"It is kept with the suffix {SET_ASIDE}. Run the same command again to make it anew, or rename it back first to "
@@ -38,7 +40,10 @@ def _write(path: Path, note: Path, sha256: str) -> None:
     note.parent.mkdir(parents=True, exist_ok=True)
     temporary = note.with_name(f"{note.name}.{os.getpid()}.tmp")
     text = {"sha256": sha256, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    temporary.write_text(json.dumps(text) + "\n")
+    with open(temporary, "w") as file:
+        file.write(json.dumps(text) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, note)
 
 
@@ -47,8 +52,8 @@ def _read(path: Path, note: Path | None) -> dict | None:
         return json.loads(note.read_text()) if note else None
     except FileNotFoundError:
         return None
-    except ValueError as error:  # the machine lost power
-        raise ValueError(f"{note}: not the digest of a file ({error}); delete it and {path}") from error
+    except ValueError as error:
+        raise ValueError(f"{note}: not the digest of a file ({error}); delete it, and check {path}") from error
 
 
 def move(temporary: Path, path: Path) -> None:
@@ -98,6 +103,7 @@ def changed() -> Iterator[Path]:
     Raises:
         ValueError: a digest is not readable; names it.
     """
+    suspects = []
     for folder, _, names in os.walk(NOTES):
         for name in sorted(names):
             note = Path(folder, name)
@@ -107,9 +113,14 @@ def changed() -> Iterator[Path]:
             except (FileNotFoundError, NotADirectoryError):  # removed: it is made anew as any file that is missing
                 continue
             noted = _read(path, note)
-            if noted is None or (noted["size"], noted["mtime_ns"]) == (status.st_size, status.st_mtime_ns):
-                continue
-            if noted["sha256"] == (sha256 := file_digest(path)):
-                _write(path, note, sha256)  # touched or copied
-            else:
-                yield path
+            if noted and (noted["size"], noted["mtime_ns"]) != (status.st_size, status.st_mtime_ns):
+                suspects.append((path, note, noted["sha256"], status.st_size))
+    if (size := sum(size for *_, size in suspects)) > LARGE:
+        print(f"Reading {size / 1e9:.1f} GB of new artifacts, once, to see that they are whole", file=sys.stderr)
+    for path, note, expected, _ in suspects:
+        if not path.exists():  # set aside with another one
+            continue
+        if expected == (sha256 := file_digest(path)):
+            _write(path, note, sha256)  # touched or copied
+        else:
+            yield path

@@ -16,6 +16,7 @@ def refuse_changed_artifacts() -> None:
         found.append(path)
         digests.set_aside(path)
         if (model := path.with_name(MODEL)).exists():
+            found.append(model)
             digests.set_aside(model)
     if found:
         raise ValueError(f"{digests.ChangedError(*found)}. {digests.REMEDY}")
