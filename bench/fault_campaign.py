@@ -42,7 +42,7 @@ from selfalign.records.files import write_json  # noqa: E402
 
 LONGEST_S = 25.0  # until a kill
 KB_PER_S = 300  # of the slow disk
-FULL_MB = (8, 9, 10, 12, 16, 24, 40, 64, 96, 160, 400)  # a checkout alone takes 6
+FREE_MB = (0.2, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)  # of the full disk
 DAMAGED = (
     "benchmarks/demo.jsonl",
     "corpora/packages/functions/00000.parquet",
@@ -164,11 +164,13 @@ def fill_the_disk(campaign: Campaign) -> dict:
     """Let a run meet a full disk, give it more, and so on."""
     folder = campaign.root / "full"
     folder.mkdir()
-    with mounted(folder, "mount", "-t", "tmpfs", "-o", f"size={FULL_MB[0]}m", "tmpfs"):
+    with mounted(folder, "mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs"):
         checkout(folder)
+        used = shutil.disk_usage(folder).used
         failures = 0
-        for size in FULL_MB:
-            subprocess.run(["mount", "-o", f"remount,size={size}m", str(folder)], check=True)
+        for free in FREE_MB:
+            size = used + int(free * 1e6)
+            subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
             try:
                 code = campaign.finish(folder)
             except OSError:  # not even the screen can be written

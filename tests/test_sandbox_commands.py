@@ -345,7 +345,7 @@ def test_check_sandbox(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "sandbox.json").read_text())
     assert found["canaries"] == CANARIES
-    assert set(found) == {"bwrap", "kernel", "machine", "user", "isolation", "core", "remedy", "canaries"}
+    assert set(found) == {"bwrap", "kernel", "machine", "user", "isolation", "core", "remedy", "canaries", "partition"}
     assert found["core"] == CORE
     assert f"its core is {CORE}" in done.stderr
     assert (found["remedy"] is None) == (CORE == "c")
