@@ -7,6 +7,7 @@ rule record_run:
     """Record the merged config, and the code and package versions that made the artifacts."""
     input:
         artifacts=reported_artifacts,
+        prompts=[resource(path) for path in prompt_files(config)],
     output:
         config="results/run_config.yaml",
         provenance="results/provenance.json",

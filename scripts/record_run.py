@@ -24,10 +24,11 @@ def main() -> None:
     options = parser.parse_args()
 
     config = read_json(options.config)
-    if not isinstance(config, dict) or not {"run", "seed"} <= config.keys():
-        raise ValueError(f"{options.config}: not a merged config (a JSON object with the keys run and seed)")
+    needed = ("run", "seed", "corpora", "generations", "benchmarks")
+    if not isinstance(config, dict) or not set(needed) <= config.keys():
+        raise ValueError(f"{options.config}: not a merged config (a JSON object with the keys {', '.join(needed)})")
     provenance, changes = collect_provenance(
-        seed=config["seed"], run=config["run"], locks=[options.root / lock for lock in options.locks], root=options.root
+        config=config, locks=[options.root / lock for lock in options.locks], root=options.root
     )
     write_text(options.output, yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
     write_bytes(options.changes, changes, with_digest=True)

@@ -12,7 +12,8 @@ from traced_run import ROOT, Recorder, config, make_run
 from selfalign.archiving.archive import archive_run
 from selfalign.archiving.trace import trace
 from selfalign.records.commands import derive_seed
-from selfalign.records.files import read_jsonl, write_jsonl, write_text
+from selfalign.records.files import read_jsonl, write_json, write_jsonl, write_text
+from selfalign.reporting.inputs import prompt_digests
 
 SEED = "0000000000000001"
 
@@ -214,6 +215,32 @@ def test_a_prompt_that_cannot_be_the_one_is_told(made: tuple[Path, Recorder], tm
     told = run("trace_pair", pair, "--results", folder).stdout
     assert told.count("doubtful: the prompt file own.yaml is not there") == 3
     assert "prompt file own.yaml, digest unknown: it is not there" in told
+
+
+def test_an_edited_prompt_file_is_no_prompt_of_the_run(made: tuple[Path, Recorder], tmp_path: Path) -> None:
+    """Seeds and examples still fit: only the file's digest tells."""
+    folder = tmp_path / "run"
+    shutil.copytree(made[0], folder)
+    text = (ROOT / "resources/prompts/demo.yaml").read_text()
+    changed = config()
+    changed["generations"]["self"]["prompts"] = "own.yaml"
+    write_text(folder / "results/run_config.yaml", yaml.safe_dump(changed, sort_keys=False))
+    write_text(folder / "own.yaml", text)
+    digests = prompt_digests(changed, (folder, ROOT))
+    write_json(folder / "results/provenance.json", {"prompts": digests})
+    pair = next(read_jsonl(folder / "results/datasets/verified/pairs.jsonl"))["id"]
+    archive_run(folder / "results", tmp_path / "run.tar.zst", root=ROOT, locks=[])
+    for run_of_it in (folder, tmp_path / "run.tar.zst"):
+        told = run("trace_pair", pair, "--results", run_of_it, "--prompts").stdout
+        assert (told.count("prompt, "), told.count("doubtful")) == (3, 0)
+    write_text(folder / "own.yaml", text.replace("Python tasks", "Perl tasks"))
+    told = run("trace_pair", pair, "--results", folder, "--prompts").stdout
+    edited = "the prompt file own.yaml was edited after the run (SHA-256 "
+    assert (told.count("prompt, "), told.count(f"doubtful: {edited}")) == (0, 3)
+    assert "Perl" not in told
+    with pytest.raises(ValueError, match=r"own\.yaml was edited after the run .*; put the old text back"):
+        archive_run(folder / "results", tmp_path / "edited.tar.zst", root=ROOT, locks=[])
+    assert not (tmp_path / "edited.tar.zst").exists()
 
 
 def test_a_response_cannot_steer_the_terminal(made: tuple[Path, Recorder], tmp_path: Path) -> None:

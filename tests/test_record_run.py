@@ -14,6 +14,7 @@ from selfalign.reporting.provenance import git_state
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "record_run.py"
 CONFIG = {"run": "tiny", "seed": 7, "models": {"z": {"pretrained": "a"}, "a": {"base": "z"}}, "note": "größer: yes"}
+CONFIG |= {"corpora": {}, "generations": {}, "benchmarks": {}}
 GIT = ("-c", "user.name=a", "-c", "user.email=a@example.org")
 
 
@@ -70,6 +71,7 @@ def test_config_and_facts(tmp_path: Path):
             "memory_gib",
             "packages",
             "locks",
+            "prompts",
         )
     }
     assert (found["run"], found["seed"]) == ("tiny", 7)
@@ -77,6 +79,24 @@ def test_config_and_facts(tmp_path: Path):
     assert found["packages"]["PyYAML"] == yaml.__version__
     assert found["cores"] >= 1
     assert found["locks"] == {"core.lock": hashlib.sha256(b"torch==2.13.0\n").hexdigest()}
+
+
+def test_prompts_of_every_kind_are_known_by_digest(tmp_path: Path):
+    root = tmp_path / "repository/resources/prompts"
+    root.mkdir(parents=True)
+    texts = {"own.yaml": "own", "few.yaml": "few", "resources/prompts/seed_judge.yaml": "judge"}
+    (tmp_path / "own.yaml").write_text("own")
+    (tmp_path / "few.yaml").write_text("few")
+    (root / "seed_judge.yaml").write_text("judge")
+    config = CONFIG | {
+        "corpora": {"code": {"filters": [{"name": "size"}, {"name": "docstring_judge", "model": "a"}]}},
+        "generations": {"self": {"prompts": "own.yaml"}, "again": {"prompts": "own.yaml"}},
+        "benchmarks": {"chat": {"prompts": None}, "shots": {"prompts": "few.yaml"}},
+    }
+    assert record(tmp_path, "--root", "repository", config=config).returncode == 0
+    assert provenance(tmp_path)["prompts"] == {
+        name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()
+    }
 
 
 def test_two_recordings_are_identical(tmp_path: Path):
@@ -171,8 +191,13 @@ def test_a_repository_without_a_commit_is_null(tmp_path: Path):
 @pytest.mark.parametrize(
     ("config", "options", "told"),
     [
-        ({"run": "tiny"}, (), "config.json: not a merged config"),
+        ({"run": "tiny", "seed": 1}, (), "config.json: not a merged config"),
         ([1], (), "config.json: not a merged config"),
+        (
+            CONFIG | {"generations": {"self": {"prompts": "own.yaml"}}},
+            (),
+            "prompt file not found: own.yaml; put it back",
+        ),
         (CONFIG, ("--locks", "core.lock"), "core.lock; name existing files after --locks"),
     ],
 )

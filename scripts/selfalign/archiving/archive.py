@@ -14,14 +14,14 @@ from selfalign.archiving.contents import (
     KINDS,
     MACHINE,
     Item,
-    find_input,
-    prompt_files,
     run_files,
 )
 from selfalign.archiving.crate import crate_metadata
 from selfalign.archiving.digests import BLOCK, HashingReader
 from selfalign.archiving.jobs import read_jobs
 from selfalign.records.files import digest, publish, read_json, temporary_path
+from selfalign.reporting.artifacts import read_provenance
+from selfalign.reporting.inputs import edited_since, find_input, prompt_files
 from selfalign.reporting.write import read_config
 
 MANIFEST = "MANIFEST.json"
@@ -47,11 +47,13 @@ def archive_run(
     config = read_config(results / "run_config.yaml")
     items, others = run_files(results, config, include_models=include_models)
     items += [Item(path=f"envs/{lock.name}", source=lock, kind=DETERMINISTIC) for lock in sorted(locks)]
-    inputs = {}
+    inputs, made_with = {}, read_provenance(results / "provenance.json") or {}
     for path in prompt_files(config):
         source = find_input(path, (results.absolute().parent, root))
         if source is None:
             raise ValueError(f"{path}: this prompt file of the config is gone, and the archive has to hold it")
+        if edited := edited_since(path, source, made_with):
+            raise ValueError(f"{edited}; put the old text back, or run again with the new one, before it is archived")
         inputs[path] = f"inputs/{_inside(path)}"
         items.append(Item(path=inputs[path], source=source, kind=DETERMINISTIC))
     temporary = temporary_path(output)

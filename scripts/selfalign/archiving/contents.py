@@ -1,7 +1,7 @@
 """Which files belong to a run, which of them an archive holds, and what of each may differ from run to run."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from selfalign.benchmarks.kinds import KINDS as BENCHMARKS
 from selfalign.records.digests import SET_ASIDE
 from selfalign.reporting.artifacts import evaluations
 from selfalign.reporting.generations import shard_files
-from selfalign.seeds.filters import DocstringJudge
 
 DETERMINISTIC, RECORDED, MACHINE, LOG = "deterministic", "recorded", "machine", "log"
 KINDS = {
@@ -131,16 +130,3 @@ def _visible(folder: Path) -> Iterator[str]:
         no_result = any(part.startswith(".") for part in name.parts) or name.suffix == SET_ASIDE
         if path.is_file() and not no_result and name.parts[0] != "archive" and name.as_posix() != OWN_LOG:
             yield name.as_posix()
-
-
-def prompt_files(config: Mapping) -> list[str]:
-    """Return the prompt files of a config, as it names them."""
-    filters = [item for corpus in config["corpora"].values() for item in corpus.get("filters", ())]
-    judges = [{"prompts": DocstringJudge.prompts} | item for item in filters if item["name"] == "docstring_judge"]
-    entries = [*judges, *config["generations"].values(), *config["benchmarks"].values()]
-    return list(dict.fromkeys(entry["prompts"] for entry in entries if entry.get("prompts")))
-
-
-def find_input(path: str, folders: Sequence[Path]) -> Path | None:
-    """Return a file of the config: the first that is there of those relative to the folders; None if there is none."""
-    return next((folder / path for folder in folders if (folder / path).is_file()), None)

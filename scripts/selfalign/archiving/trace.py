@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from selfalign.archiving.contents import find_input
 from selfalign.generation.rebuilding import rebuild_request
 from selfalign.records.files import file_digest, read_json
 from selfalign.records.rows import Concepts, Function, Instruction, Response, Row, RowType, Verdict
+from selfalign.reporting.artifacts import read_provenance
 from selfalign.reporting.generations import shard_files
+from selfalign.reporting.inputs import edited_since, find_input
 from selfalign.reporting.write import read_config
 
 ID = re.compile(r"([0-9a-f]{16})(-c\d+)?(-i\d+)?(-r\d+)?")
@@ -24,7 +25,7 @@ class Step:
     """One generated row and how it came about.
 
     Attributes:
-        prompt: What the engine got, rebuilt; None where the prompt file is gone.
+        prompt: What the engine got, rebuilt; None where the prompt file is gone or was edited since.
         doubt: Why the rebuilt prompt may not be the one that the engine got; None where all fits.
     """
 
@@ -70,7 +71,9 @@ class Trace:
 def wanted(path: str) -> bool:
     """Tell whether a file of an archive is needed to trace a row."""
     kinds = r"corpora/[^/]+/seeds\.parquet|generations/.*\.jsonl|datasets/.*\.jsonl|models/[^/]+/model\.json"
-    return path.startswith("inputs/") or bool(re.fullmatch(rf"results/(run_config\.yaml|{kinds})", path))
+    return path.startswith("inputs/") or bool(
+        re.fullmatch(rf"results/(run_config\.yaml|provenance\.json|{kinds})", path)
+    )
 
 
 def trace(folder: Path, row_id: str, *, root: Path, inputs: Mapping[str, str], dataset: str | None = None) -> Trace:
@@ -187,10 +190,13 @@ def _in_generation(
     traced.model = {"entry": entry["generator"], **_model(results, entry["generator"]), "engine": config["engine"]}
     named = entry["prompts"]
     prompts = folder / inputs[named] if named in inputs else find_input(named, (folder, root))
+    edited = None
+    if prompts and prompts.is_file():
+        edited = edited_since(named, prompts, read_provenance(results / "provenance.json") or {})
     traced.prompts = {"path": named, "sha256": file_digest(prompts) if prompts and prompts.is_file() else None}
     parent: Row = seed
     for kind, (row, path) in zip(KINDS[1:], found, strict=False):
-        sampling, prompt, doubt = _asked(row, parent, entry, prompts, config["seed"])
+        sampling, prompt, doubt = _asked(row, parent, entry, prompts, edited, config["seed"])
         where = path.relative_to(folder).as_posix()
         traced.steps.append(Step(kind=kind, row=row, file=where, sampling=sampling, prompt=prompt, doubt=doubt))
         parent = row
@@ -217,11 +223,13 @@ def _model(results: Path, name: str) -> dict:
 
 
 def _asked(
-    row: Row, parent: Row, entry: Mapping, prompts: Path | None, run_seed: int
+    row: Row, parent: Row, entry: Mapping, prompts: Path | None, edited: str | None, run_seed: int
 ) -> tuple[dict, str | None, str | None]:
     """Return sampling settings, prompt, and doubts of a row."""
     if prompts is None or not prompts.is_file():
         return {"seed": row.seed}, None, f"the prompt file {entry['prompts']} is not there"
+    if edited:
+        return {"seed": row.seed}, None, f"{edited}, so what the model got is not known"
     request, shots = rebuild_request(row.id, parent, entry, prompts, run_seed)
     sampling = {
         "temperature": request.temperature,

@@ -172,7 +172,12 @@ def _join_dataset(
     )
 
 
-def _read_provenance(path: Path) -> Mapping | None:
+def read_provenance(path: Path) -> Mapping | None:
+    """Read what `record_run` wrote; None where it is not there.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
     if not path.is_file():
         return None
     data = read_json(path)
@@ -240,7 +245,7 @@ def read_run(results: Path, config: Mapping) -> Run:
     return Run(
         results=results,
         config=config,
-        provenance=_read_provenance(results / "provenance.json"),
+        provenance=read_provenance(results / "provenance.json"),
         corpora=corpora,
         generations=generations,
         datasets=datasets,

@@ -5,11 +5,12 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from selfalign.records.files import file_digest
+from selfalign.reporting.inputs import prompt_digests
 
 
 def _git(root: Path, *arguments: str) -> bytes | None:
@@ -82,27 +83,26 @@ def package_versions() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def collect_provenance(*, seed: int, run: str, locks: Sequence[Path], root: Path) -> tuple[dict, bytes]:
+def collect_provenance(*, config: Mapping, locks: Sequence[Path], root: Path) -> tuple[dict, bytes]:
     """Return everything a run was made with, as plain JSON values, and the repository's local changes as a patch.
 
     Neither holds a time, so equal runs give equal files.
 
     Args:
-        seed: The run's seed.
-        run: The run's name.
+        config: The merged config.
         locks: Lock files of the environments; recorded by digest.
         root: The repository.
 
     Raises:
-        ValueError: a lock file is missing.
+        ValueError: a lock file or a prompt file is missing.
     """
     missing = [str(path) for path in locks if not path.is_file()]
     if missing:
         raise ValueError(f"lock file not found: {', '.join(missing)}; name existing files after --locks")
     state, changes = git_state(root)
     found = {
-        "run": run,
-        "seed": seed,
+        "run": config["run"],
+        "seed": config["seed"],
         "git": state,
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
@@ -112,5 +112,6 @@ def collect_provenance(*, seed: int, run: str, locks: Sequence[Path], root: Path
         "memory_gib": memory_gib(),
         "packages": package_versions(),
         "locks": {path.name: file_digest(path) for path in sorted(locks)},
+        "prompts": prompt_digests(config, (Path(), root)),
     }
     return found, changes
