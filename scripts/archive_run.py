@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 
 from selfalign.archiving.archive import archive_run, summarize
-from selfalign.records.commands import run_command
+from selfalign.records.commands import print_lines, run_command
+from selfalign.reporting.artifacts import read_provenance
+from selfalign.reporting.repository import describe_code
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,11 +27,14 @@ def main() -> None:
         include_models=options.include_models,
     )
     if others:
-        print(
-            f"{len(others):,} files below {options.results} are of no entry of this config and were left out, "
-            f"such as {others[0]}"
+        print_lines(
+            [
+                f"{len(others):,} files below {options.results} are not of this run and were left out, such as "
+                f"{', '.join(others[:3])}"
+            ]
         )
-    print(summarize(manifest, options.output))
+    print_lines(describe_code(read_provenance(options.results / "provenance.json") or {}))
+    print_lines([summarize(manifest, options.output)])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from selfalign.archiving.differences import compare_runs
 from selfalign.archiving.differences_text import render
-from selfalign.records.commands import run_command
+from selfalign.records.commands import print_lines, run_command
 from selfalign.records.files import write_json
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write everything as JSON, too")
     options = parser.parse_args()
     found = compare_runs(options.first, options.second)
-    print(render(found))
+    print_lines(render(found))
     if options.output:
         write_json(options.output, found.dump())
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from selfalign.archiving.reading import open_run
 from selfalign.archiving.trace import trace, wanted
 from selfalign.archiving.trace_text import render
-from selfalign.records.commands import run_command
+from selfalign.records.commands import print_lines, run_command
 from selfalign.records.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +25,7 @@ def main() -> None:
     with open_run(options.results, wanted) as (folder, manifest):
         inputs = manifest["inputs"] if manifest else {}
         found = trace(folder, options.id, root=options.root, inputs=inputs, dataset=options.dataset)
-    print(render(found, prompts=options.prompts))
+    print_lines(render(found, prompts=options.prompts))
     if options.output:
         write_json(options.output, found.dump())
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from selfalign.archiving.files import compare_entries, describe, folder_entries
 from selfalign.archiving.reading import read_archive, unpack
-from selfalign.records.commands import run_command
+from selfalign.archiving.repeating import describe_repetition
+from selfalign.records.commands import print_lines, run_command
 
 
 def main() -> int:
@@ -16,8 +17,8 @@ def main() -> int:
     parser.add_argument("--unpack", type=Path, metavar="DIR", help="a new folder for the archive's files")
     options = parser.parse_args()
     checked = unpack(options.archive, options.unpack) if options.unpack else read_archive(options.archive)
-    for fault in checked.faults:
-        print(fault)
+    if checked.faults:
+        print_lines(checked.faults)
     held = sum(entry["included"] for entry in checked.manifest["files"])
     if checked.faults:
         print(f"{options.archive}: {len(checked.faults):,} faults; {held:,} files should be in it")
@@ -25,11 +26,12 @@ def main() -> int:
     print(f"{options.archive}: all {held:,} files are as the manifest says")
     if options.unpack:
         print(f"unpacked into {options.unpack}")
+        print_lines(describe_repetition(options.unpack, checked.manifest))
     if options.results is None:
         return 0
     entries = {entry["path"]: entry for entry in checked.manifest["files"]}
     found = compare_entries(entries, folder_entries(options.results, entries.values()))
-    print(describe(found, checked.manifest))
+    print_lines(describe(found, checked.manifest))
     print("The same results." if found.same else "Not the same results.")
     return 0 if found.same else 1
 

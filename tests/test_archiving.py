@@ -18,6 +18,7 @@ from selfalign.archiving.contents import classify
 from selfalign.archiving.digests import leave_out, read_digests
 from selfalign.archiving.jobs import read_jobs
 from selfalign.archiving.reading import read_archive, unpack
+from selfalign.archiving.repeating import describe_repetition
 from selfalign.records.files import read_json, read_jsonl, write_json, write_jsonl, write_text
 
 
@@ -135,6 +136,9 @@ def test_a_run_of_seeds_alone(tmp_path: Path) -> None:
     empty = {key: {} for key in ("generations", "datasets", "models", "benchmarks")}
     write_text(results / "run_config.yaml", yaml.safe_dump(CONFIG | empty | {"evaluate": []}))
     entries = pack(results, tmp_path / "seeds.tar.zst")
+    done = run("verify_archive", tmp_path / "seeds.tar.zst", "--unpack", tmp_path / "unpacked")
+    assert "Code: no commit is recorded" in done.stdout
+    assert "take the code from whoever made the run" in done.stdout
     assert "results/corpora/stdlib/seeds.parquet" in entries
     assert read_archive(tmp_path / "seeds.tar.zst").faults == []
     done = run("compare_runs", tmp_path / "seeds.tar.zst", results)
@@ -168,6 +172,9 @@ def test_prompts_are_in_it_wherever_they_lie(tmp_path: Path) -> None:
         "resources/prompts/demo.yaml": (ROOT / "resources/prompts/demo.yaml").read_text(),
     }
     assert manifest["inputs"]["prompts/own.yaml"] == "inputs/prompts/own.yaml"
+    told = describe_repetition(tmp_path / "unpacked", manifest)
+    assert f"Prompts: copy what is in {tmp_path}/unpacked/inputs into the folder of the new run" in told
+    assert [line.endswith(f"to {outside}, where the config names it") for line in told].count(True) == 1
     outside.unlink()
     with pytest.raises(ValueError, match=r"mine\.yaml: this prompt file of the config is gone"):
         archive_run(results, tmp_path / "new.tar.zst", root=ROOT, locks=[])
@@ -197,6 +204,8 @@ def test_unpacked_it_is_the_run(results: Path, archive: Path, tmp_path: Path) ->
     done = run("verify_archive", archive, "--unpack", tmp_path / "new/run", "--results", results)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("The same results.\n")
+    assert "Code: commit 0123456789abcdef0123456789abcdef01234567\n" in done.stdout
+    assert "yours to bring:\n  resources/demo-base\n" in done.stdout
     assert (tmp_path / "new/run" / PAIRS).read_bytes() == (results.parent / PAIRS).read_bytes()
     assert json.loads((tmp_path / "new/run" / MANIFEST).read_text())["run"] == "tiny"
     assert os.listdir(tmp_path / "new") == ["run"]

@@ -203,3 +203,11 @@ def test_what_is_no_run(first: Path, tmp_path: Path) -> None:
     done = run("compare_runs", first, tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {tmp_path}: no run in it (results/run_config.yaml")
+
+
+def test_a_config_cannot_steer_the_terminal(first: Path, second: Path) -> None:
+    write_text(second / "run_config.yaml", yaml.safe_dump(CONFIG | {"\x9b2J\n": "\x9b2J"}, sort_keys=False))
+    write_text(second / "datasets/verified/pairs\x1b[2J\nA.jsonl", "{}")
+    told, _ = compare(first, second)
+    assert '  \\x9b2J\\n: (not there) -> "\\x9b2J"\n' in told
+    assert not {"\x1b", "\x9b"} & set(told)

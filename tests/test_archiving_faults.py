@@ -85,6 +85,14 @@ def test_a_link_is_no_way_out(archive: Path, tmp_path: Path) -> None:
     assert list(outside.iterdir()) == []
 
 
+def test_a_name_cannot_steer_the_terminal(archive: Path, tmp_path: Path) -> None:
+    bad = write_members(tmp_path / "bad.tar.zst", add("results/\x9b2J\n\x1b[2J")(members(archive)))
+    told = run("verify_archive", bad).stdout
+    assert told.startswith("extra: results/\\x9b2J\\n\\x1b[2J\n")
+    told = run("verify_archive", bad, "--unpack", tmp_path / "new").stderr
+    assert told.endswith("\n  extra: results/\\x9b2J\\n\\x1b[2J\n")
+
+
 @pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a", "a/b/c")])
 def test_a_file_that_is_a_folder_too(archive: Path, tmp_path: Path, names: tuple[str, str]) -> None:
     first, second = names

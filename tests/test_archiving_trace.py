@@ -243,14 +243,25 @@ def test_an_edited_prompt_file_is_no_prompt_of_the_run(made: tuple[Path, Recorde
     assert not (tmp_path / "edited.tar.zst").exists()
 
 
-def test_a_response_cannot_steer_the_terminal(made: tuple[Path, Recorder], tmp_path: Path) -> None:
+STEERING = [
+    # file below results/generations/self, field, its text, how it is told
+    ("concepts", "text", "größer \x1b[2J\x07\u202e\r\tend", "    | größer \\x1b[2J\\x07\\u202e\\r\tend\n"),
+    ("concepts", "text", "\x9b2Jone\ntwo", "    | \\x9b2Jone\n    | two\n"),
+    ("concepts", "finish_reason", "\x1b[2J\nVerdict: passed", "  ended by: \\x1b[2J\\nVerdict: passed; dropped"),
+    ("concepts", "drop", "\x9b2J", "; dropped: \\x9b2J\n"),
+    ("concepts", "shots", ["\x9b2J"], "  examples shown: \\x9b2J\n"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "text", "shown"), STEERING)
+def test_a_row_cannot_steer_the_terminal(made: tuple[Path, Recorder], tmp_path: Path, kind, name, text, shown) -> None:
     folder = tmp_path / "run"
     shutil.copytree(made[0], folder)
-    path = folder / "results/generations/self/concepts/00001.jsonl"
-    rows_of_it = [row | {"text": "größer \x1b[2J\x07\u202e\r\tend"} for row in list(read_jsonl(path))]
-    write_jsonl(path, rows_of_it)
+    path = folder / f"results/generations/self/{kind}/00001.jsonl"
+    write_jsonl(path, [row | {"drop": "none", name: text} for row in list(read_jsonl(path))])
     told = run("trace_pair", f"{SEED}-c0", "--results", folder).stdout
-    assert "    | größer \\x1b[2J\\x07\\u202e\\r\tend\n" in told
+    assert shown in told
+    assert not {"\x1b", "\x9b"} & set(told)
 
 
 def test_a_row_of_two_generations_names_the_other(made: tuple[Path, Recorder], tmp_path: Path) -> None:

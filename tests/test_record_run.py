@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from selfalign.reporting.provenance import git_state
+from selfalign.reporting.repository import describe_code, git_state
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "record_run.py"
 CONFIG = {"run": "tiny", "seed": 7, "models": {"z": {"pretrained": "a"}, "a": {"base": "z"}}, "note": "größer: yes"}
@@ -53,7 +54,7 @@ def repository(tmp_path: Path) -> Path:
 def test_config_and_facts(tmp_path: Path):
     (tmp_path / "core.lock").write_bytes(b"torch==2.13.0\n")
     done = record(tmp_path, "--root", ".", "--locks", "core.lock")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, "")
     text = (tmp_path / "out" / "run_config.yaml").read_text(encoding="utf-8")
     assert yaml.safe_load(text) == CONFIG
     assert list(yaml.safe_load(text)["models"]) == ["z", "a"], "the order given is the order shown"
@@ -120,8 +121,12 @@ def test_state_of_the_repository(tmp_path: Path, repository: Path):
     clean = {"commit": commit.stdout.strip(), "dirty": False, "diff_digest": None, "untracked": []}
     assert (state(), patch()) == (clean, b"")
     (repository / "new.py").write_text("b = 1\n", encoding="utf-8")
-    new = {"path": "new.py", "size": 6, "sha256": hashlib.sha256(b"b = 1\n").hexdigest()}
-    assert (state(), patch()) == (clean | {"dirty": True, "untracked": [new]}, b"")
+    new = {"path": "new.py", "size": 6, "sha256": hashlib.sha256(b"b = 1\n").hexdigest(), "in_patch": True}
+    index = (repository / ".git/index").read_bytes()
+    found = state()
+    assert found == clean | {"dirty": True, "untracked": [new], "diff_digest": hashlib.sha256(patch()).hexdigest()}
+    assert b"+b = 1" in patch()
+    assert (repository / ".git/index").read_bytes() == index, "the user's index is as it was"
     (repository / "code.py").write_text("a = 2\n", encoding="utf-8")
     first = state()["diff_digest"]
     assert first == hashlib.sha256(patch()).hexdigest()
@@ -131,8 +136,22 @@ def test_state_of_the_repository(tmp_path: Path, repository: Path):
     assert state()["diff_digest"] == first, "the same edit has the same digest"
 
 
-def test_the_patch_makes_the_tree_again(tmp_path: Path, repository: Path):
-    """Bytes that are no text, a file that is gone, a new one that is staged: in a clone all are as they were."""
+SETTINGS = [
+    [],
+    [("color.ui", "always"), ("color.diff", "always")],
+    [("diff.noprefix", "true")],
+    [("diff.mnemonicPrefix", "true")],
+    [("diff.context", "0")],
+    [("diff.orderFile", "nowhere")],
+    [("diff.external", "false")],
+    [("diff.shout.textconv", "tr a-z A-Z <")],
+    [("diff.shout.command", "false")],
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_the_patch_makes_the_tree_again(tmp_path: Path, repository: Path, setting):
+    """Bytes that are no text, a file that is gone, new ones, staged or not: in a clone all are as they were."""
     for name, content in (
         ("data.bin", bytes(range(256))),
         ("gone.py", b"c = 1\n"),
@@ -148,7 +167,12 @@ def test_the_patch_makes_the_tree_again(tmp_path: Path, repository: Path):
     (repository / "code.py").write_text("a = 2\n", encoding="utf-8")
     (repository / "staged.py").write_text("d = 1\n", encoding="utf-8")
     subprocess.run(["git", "-C", repository, "add", "staged.py"], check=True)
-    subprocess.run(["git", "-C", repository, "config", "color.ui", "always"], check=True)
+    for name, content in (("new.bin", bytes(range(256))), (":(top)new [1].py", b"e = 1\n"), ("empty", b"")):
+        (repository / name).write_bytes(content)
+    (repository / "link").symlink_to("code.py")
+    (repository / ".gitattributes").write_text("*.py diff=shout\n", encoding="utf-8")
+    for name, value in setting:
+        subprocess.run(["git", "-C", repository, "config", name, value], check=True)
     assert record(tmp_path, "--root", str(repository)).returncode == 0
     subprocess.run(["git", "-C", tmp_path / "clone", "apply", tmp_path / "out/changes.patch"], check=True)
 
@@ -159,33 +183,45 @@ def test_the_patch_makes_the_tree_again(tmp_path: Path, repository: Path):
 
 
 def test_untracked_files_of_all_kinds(tmp_path: Path, repository: Path, monkeypatch):
-    monkeypatch.setattr("selfalign.reporting.provenance.HASHED", 3)
+    monkeypatch.setattr("selfalign.reporting.repository.HASHED", 3)
+    monkeypatch.setattr("selfalign.reporting.repository.PATCHED", 3 + len("nowhere"))
     (repository / "large").write_text("four", encoding="utf-8")
     (repository / "link").symlink_to("nowhere")
     (repository / os.fsdecode(b"\xff")).write_text("odd", encoding="utf-8")
-    state, _ = git_state(repository)
-    odd = {"path": "\\xff", "size": 3, "sha256": hashlib.sha256(b"odd").hexdigest()}
-    nothing = {"size": None, "sha256": None}
+    (repository / "large").write_text("four, and more", encoding="utf-8")
+    state, diff = git_state(repository)
     assert state["untracked"] == [
-        {"path": "large", "size": 4, "sha256": None},
-        {"path": "link", **nothing},
-        odd,
+        {"path": "large", "size": 14, "sha256": None, "in_patch": False},
+        {"path": "link", "size": None, "sha256": None, "in_patch": True},
+        {"path": "\\xff", "size": 3, "sha256": hashlib.sha256(b"odd").hexdigest(), "in_patch": True},
     ]
+    assert (b"+nowhere" in diff, b"+odd" in diff, b"+four" in diff) == (True, True, False)
     json.dumps(state).encode()
+    assert describe_code({"git": state}) == [
+        f"Code: commit {state['commit']} with local changes, in changes.patch; new files there: link, \\xff",
+        "  untracked files that are not kept, only named: large",
+    ]
+    assert "no commit is recorded" in describe_code({"git": None})[0]
 
 
-def test_no_repository_and_no_git_are_null(tmp_path: Path, repository: Path):
-    assert record(tmp_path, "--root", ".").returncode == 0
+NO_STATE = [
+    # what is wrong, PATH of the command, what is told
+    (lambda root: shutil.rmtree(root / ".git"), None, "not a git repository"),
+    (lambda root: None, "/nowhere", "git is not installed"),
+    (lambda root: shutil.rmtree(root / ".git/refs"), None, "failed: fatal: "),
+    (lambda root: (root / ".git/HEAD").write_text("ref: refs/heads/none\n"), None, "HEAD"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "path", "told"), NO_STATE)
+def test_without_a_commit_it_is_null_and_git_says_why(tmp_path: Path, repository: Path, spoil, path, told):
+    spoil(repository)
+    done = record(tmp_path, "--root", str(repository), path=path)
+    assert done.returncode == 0
+    assert done.stderr.startswith("warning: git rev-parse in ")
+    assert told in done.stderr
     assert provenance(tmp_path)["git"] is None
-    (tmp_path / "out" / "provenance.json").unlink()
-    assert record(tmp_path, "--root", str(repository), path="/nowhere").returncode == 0
-    assert provenance(tmp_path)["git"] is None
-
-
-def test_a_repository_without_a_commit_is_null(tmp_path: Path):
-    subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    assert record(tmp_path, "--root", ".").returncode == 0
-    assert provenance(tmp_path)["git"] is None
+    assert (tmp_path / "out/changes.patch").read_bytes() == b""
 
 
 @pytest.mark.parametrize(

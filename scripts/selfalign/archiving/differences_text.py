@@ -10,8 +10,8 @@ from selfalign.reporting.comparisons import points, show_p
 MOST = 40  # lines of one part
 
 
-def render(found: Differences) -> str:
-    """Return the differences as text; what is the same is said to be."""
+def render(found: Differences) -> list[str]:
+    """Return the differences in lines; what is the same is said to be."""
     first, second = found.names
     lines = [f"A: {first}", f"B: {second}", ""]
     if found.none:
@@ -34,7 +34,7 @@ def render(found: Differences) -> str:
         lines += _cut([f"  {what}: {path}" for path in paths])
     lines += [f"  recorded fields: {KINDS[RECORDED]}"] if files.recorded else []
     lines += [f"  {kind}, by nature: {KINDS[kind]}" for kind in dict.fromkeys(files.by_nature.values())]
-    return "\n".join(lines)
+    return lines
 
 
 def _part(title: str, changes: Sequence[Change], same: str) -> list[str]:

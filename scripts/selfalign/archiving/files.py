@@ -81,8 +81,8 @@ def compare_entries(first: Mapping[str, Mapping], second: Mapping[str, Mapping])
     return found
 
 
-def describe(found: Comparison, manifest: Mapping, most: int = 20) -> str:
-    """Return a comparison in words: what differs by path, the rest by number."""
+def describe(found: Comparison, manifest: Mapping, most: int = 20) -> list[str]:
+    """Return a comparison in lines: what differs by path, the rest by number."""
     kinds = {entry["path"]: entry for entry in manifest["files"]}
     lines = [f"identical: {len(found.identical):,} files"]
     fields = sorted({name for path in found.recorded for name in kinds[path]["without"]})
@@ -96,7 +96,7 @@ def describe(found: Comparison, manifest: Mapping, most: int = 20) -> str:
         lines.append(f"differ by nature, {kind}: {len(paths):,} files; {KINDS[kind]}")
     if found.recorded or found.different:
         lines.append(f"recorded fields: {KINDS[RECORDED]}")
-    return "\n".join(lines)
+    return lines
 
 
 def _list(what: str, paths: list[str], most: int) -> list[str]:

@@ -14,6 +14,7 @@ from typing import IO
 
 from selfalign.archiving.archive import FORMAT, MANIFEST
 from selfalign.archiving.digests import BLOCK, HashingReader
+from selfalign.records.commands import visible
 from selfalign.records.files import digest
 
 
@@ -103,7 +104,8 @@ def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda name
         checked = read_archive(path, take)
         if checked.faults:
             raise ValueError(
-                f"{path}: not unpacked, it does not hold what its manifest says:\n  " + "\n  ".join(checked.faults)
+                f"{path}: not unpacked, it does not hold what its manifest says:\n  "
+                + "\n  ".join(map(visible, checked.faults))
             )
         temporary.chmod(0o777 & ~_umask())
         os.replace(temporary, folder)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from selfalign.archiving.trace import Trace
 
 
-def render(trace: Trace, *, prompts: bool = False) -> str:
-    """Return a trace as text, from the source to the models.
+def render(trace: Trace, *, prompts: bool = False) -> list[str]:
+    """Return a trace in lines, from the source to the models.
 
     Args:
         prompts: With the whole prompts.
@@ -58,17 +58,11 @@ def render(trace: Trace, *, prompts: bool = False) -> str:
     elif trace.generation:
         shown = ", ".join(trace.children[:10]) + (" ..." if trace.children[10:] else "")
         lines += ["", f"Made from it: {len(trace.children):,} rows{f' ({shown})' if shown else ''}"]
-    return "\n".join(lines)
+    return lines
 
 
 def _block(text: str) -> list[str]:
-    """Return a text that somebody else wrote as lines; what would steer a terminal is spelt out."""
-    return [f"    | {''.join(map(_visible, line))}" for line in text.rstrip().split("\n")]
-
-
-def _visible(character: str) -> str:
-    plain = character.isprintable() or character == "\t"
-    return character if plain else character.encode("unicode_escape").decode()
+    return [f"    | {line}" for line in text.rstrip().split("\n")]
 
 
 def _verdict(trace: Trace) -> list[str]:

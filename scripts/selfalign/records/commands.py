@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from selfalign.records.digests import REMEDY, ChangedError, set_aside
 
@@ -28,6 +28,19 @@ def explain(error: Exception) -> str | None:
     return None
 
 
+def visible(line: str) -> str:
+    """Return a line for the screen: what would steer a terminal, or begin another line, is spelt out."""
+    return "".join(
+        character if character.isprintable() or character == "\t" else character.encode("unicode_escape").decode()
+        for character in line
+    )
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines in which something may stand that somebody else wrote."""
+    print("\n".join(map(visible, lines)))
+
+
 def run_command(main: Callable[[], int | None], *, makes: bool = True) -> None:
     """Run a command's main function; print bad input as `error: ...` and exit 1.
 
@@ -46,6 +59,6 @@ def run_command(main: Callable[[], int | None], *, makes: bool = True) -> None:
             for path in error.paths:
                 set_aside(path)
             text = f"{text}. {REMEDY}"
-        print(f"error: {text}", file=sys.stderr)
+        print("error:", "\n".join(map(visible, text.split("\n"))), file=sys.stderr)
         code = 1
     sys.exit(code or 0)

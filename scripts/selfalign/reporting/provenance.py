@@ -1,9 +1,7 @@
 """What a run was made with: commit, machine, versions. Recorded once per run, beside the merged config."""
 
-import hashlib
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -11,48 +9,7 @@ from pathlib import Path
 
 from selfalign.records.files import file_digest
 from selfalign.reporting.inputs import prompt_digests
-
-
-def _git(root: Path, *arguments: str) -> bytes | None:
-    """Return what a git command prints, or None where git or the repository is missing."""
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None
-
-
-HASHED = 64_000_000  # bytes; a larger untracked file is told by its size alone
-
-
-def git_state(root: Path) -> tuple[dict | None, bytes]:
-    """Return commit and local changes of the repository at `root`, and the changes to tracked files as a patch.
-
-    None and nothing where there is no repository. `diff_digest` is over the patch, so that two runs of the same edited
-    tree can be told equal. Of untracked files, which no patch has, name, size and digest are told.
-    """
-    commit = _git(root, "rev-parse", "HEAD")
-    diff = _git(root, "diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--no-textconv")
-    untracked = _git(root, "ls-files", "--others", "--exclude-standard", "-z")
-    if commit is None or diff is None or untracked is None:
-        return None, b""
-    names = sorted(name.decode(errors="surrogateescape") for name in untracked.split(b"\0") if name)
-    state = {
-        "commit": commit.decode().strip(),
-        "dirty": bool(diff or names),
-        "diff_digest": hashlib.sha256(diff).hexdigest() if diff else None,
-        "untracked": [_untracked(root, name) for name in names],
-    }
-    return state, diff
-
-
-def _untracked(root: Path, name: str) -> dict:
-    """Return name, size and digest of an untracked file; neither of what is no file."""
-    path = root / name
-    size = path.stat().st_size if path.is_file() else None
-    known = size is not None and size <= HASHED and os.access(path, os.R_OK)
-    shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return {"path": shown, "size": size, "sha256": file_digest(path) if known else None}
+from selfalign.reporting.repository import git_state
 
 
 def cpu_model() -> str | None:
@@ -99,6 +56,7 @@ def collect_provenance(*, config: Mapping, locks: Sequence[Path], root: Path) ->
     missing = [str(path) for path in locks if not path.is_file()]
     if missing:
         raise ValueError(f"lock file not found: {', '.join(missing)}; name existing files after --locks")
+    prompts = prompt_digests(config, (Path(), root))
     state, changes = git_state(root)
     found = {
         "run": config["run"],
@@ -112,6 +70,6 @@ def collect_provenance(*, config: Mapping, locks: Sequence[Path], root: Path) ->
         "memory_gib": memory_gib(),
         "packages": package_versions(),
         "locks": {path.name: file_digest(path) for path in sorted(locks)},
-        "prompts": prompt_digests(config, (Path(), root)),
+        "prompts": prompts,
     }
     return found, changes
