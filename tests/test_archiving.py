@@ -14,7 +14,7 @@ from commands import run
 from reporting_run import CONFIG, make_run
 
 from selfalign.archiving.archive import MANIFEST, _member, archive_run
-from selfalign.archiving.contents import classify
+from selfalign.archiving.contents import classify, varies
 from selfalign.archiving.digests import leave_out, read_digests
 from selfalign.archiving.jobs import read_jobs
 from selfalign.archiving.reading import read_archive, unpack
@@ -85,6 +85,43 @@ def test_kinds_of_files(name: str, kind: str, fields: tuple[str, ...]) -> None:
     assert classify(name, config) == (kind, fields)
 
 
+VARYING = [
+    # file below results/, its kind in a run of vLLM, without and with a judge of seeds
+    ("generations/self/responses/00000.jsonl", "varying", "varying"),
+    ("generations/self/concepts/00000.json", "varying", "varying"),
+    ("datasets/verified/pairs.jsonl", "varying", "varying"),
+    ("models/aligned/training_log.jsonl", "varying", "varying"),
+    ("models/base/model.json", "recorded", "recorded"),
+    ("scores/base/demo/verdicts.jsonl", "varying", "varying"),
+    ("report/figures/scores.svg", "varying", "varying"),
+    ("report/index.html", "machine", "machine"),
+    ("logs/train_model/aligned.log", "log", "log"),
+    ("corpora/stdlib/filtered/00000.parquet", "deterministic", "deterministic"),
+    ("corpora/stdlib/judged/00000.parquet", "deterministic", "varying"),
+    ("corpora/stdlib/seeds.parquet", "deterministic", "varying"),
+    ("benchmarks/demo.jsonl", "deterministic", "deterministic"),
+    ("run_config.yaml", "deterministic", "deterministic"),
+]
+
+
+@pytest.mark.parametrize(("name", "alone", "judged"), VARYING, ids=[name for name, _, _ in VARYING])
+def test_kinds_of_files_where_models_vary(name: str, alone: str, judged: str) -> None:
+    config = json.loads(json.dumps(CONFIG))
+    assert classify(name, config, varying=True)[0] == alone
+    config["corpora"]["stdlib"]["filters"] = [{"name": "docstring_judge"}]
+    assert classify(name, config, varying=True) == (judged, classify(name, config)[1])
+
+
+ENGINES = [(None, "cpu", False), ("transformers", "cpu", False), ("vllm", "cpu", True), ("openai", "cpu", True),
+           ("transformers", "NVIDIA H100", True)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "device", "vary"), ENGINES)
+def test_which_runs_vary(tmp_path: Path, kind: str | None, device: str, vary: bool) -> None:
+    write_json(tmp_path / "models/aligned/training_stats.json", {"device": device})
+    assert varies(tmp_path, CONFIG | ({"engine": {"kind": kind}} if kind else {})) == vary
+
+
 def test_stats_are_without_times_and_what_a_kill_changes() -> None:
     _, fields = classify("generations/self/concepts/00000.json", CONFIG)
     assert {"wall_s", "cpu_s", "load_s", "tokens_per_s", "generated", "completion_tokens"} <= set(fields)
@@ -120,7 +157,7 @@ OTHERS = [
 def test_files_of_other_configs_are_left_out_and_unfinished_ones_are_none(tmp_path: Path) -> None:
     results = complete(tmp_path)
     unfinished = ("generations/self/concepts/.00000.jsonl.partial", "datasets/verified/pairs.jsonl.changed")
-    for name in (*OTHERS, *unfinished, "archive/tiny.tar.zst", ".sha256/run_config.yaml"):
+    for name in (*OTHERS, *unfinished, "archive/tiny.tar.zst", ".sha256/old.yaml"):
         write_text(results / name, "{}")
     manifest, others = archive_run(results, tmp_path / "tiny.tar.zst", root=ROOT, locks=[])
     assert others == sorted(OTHERS)
@@ -267,6 +304,55 @@ def test_a_rerun_is_compared(archive: Path, tmp_path: Path, change, code: int, t
     assert done.returncode == code, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert all(any(line.startswith(start) for line in lines) for start in told), done.stdout
+
+
+def edited(results: Path) -> None:
+    """Change rows, and note the digest that they had."""
+    path = results / "datasets/verified/pairs.jsonl"
+    note = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": 1, "mtime_ns": 1}
+    write_json(results / ".sha256/datasets/verified/pairs.jsonl", note)
+    fewer_pairs(results)
+
+
+VLLM = [
+    # what the second run has otherwise, lines that are told, the last one
+    (lambda results: None, [], "The same results."),
+    (fewer_pairs, ["different, as may be: 1 files; varying: what a model on GPUs"], "Not the same bytes, but only of"),
+    (lambda results: rerun_verdicts(results, cpu_s=9), ["identical but for recorded fields: 1"], "The same results."),
+    (lambda results: rerun_verdicts(results, assertions=4), ["different, as may be: 1 files"], "Not the same bytes, "),
+    (other_digest, ["different, as may be: 1 files"], "Not the same bytes, but only of"),
+    (lambda results: (results / "datasets/verified/pairs.jsonl").unlink(), ["missing in the folder: 1 files"],
+     "Not the same results."),
+    (lambda results: write_text(results / "corpora/stdlib/seeds.parquet", "x"), ["different: 1 files"],
+     "Not the same results."),
+    (edited, ["damaged or edited after they had been written: 1 files", f"  {PAIRS}"], "Not the same results."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "told", "last"), VLLM)
+def test_a_rerun_with_vllm_may_differ_where_models_gave_it(tmp_path: Path, change, told: list[str], last: str) -> None:
+    results = complete(tmp_path)
+    write_text(results / "run_config.yaml", yaml.safe_dump(CONFIG | {"engine": {"kind": "vllm"}}, sort_keys=False))
+    pack(results, tmp_path / "vllm.tar.zst")
+    change(results)
+    done = run("verify_archive", tmp_path / "vllm.tar.zst", "--results", results)
+    lines = done.stdout.splitlines()
+    assert all(any(line.startswith(start) for line in lines) for start in told), done.stdout
+    assert lines[-1].startswith(last)
+    assert done.returncode == (last != "The same results.")
+
+
+def test_an_edited_artifact_is_not_archived(tmp_path: Path) -> None:
+    results = complete(tmp_path)
+    edited(results)
+    before = (results / "datasets/verified/pairs.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"verified/pairs\.jsonl: damaged or edited after it had been written"):
+        pack(results, tmp_path / "tiny.tar.zst")
+    assert not list(tmp_path.glob("*tiny*"))
+    assert (results / "datasets/verified/pairs.jsonl").read_bytes() == before
+    write_text(results / ".sha256/datasets/verified/pairs.jsonl", "")
+    with pytest.raises(ValueError, match=r"pairs\.jsonl: not the digest of a file"):
+        pack(results, tmp_path / "tiny.tar.zst")
 
 
 def test_a_rerun_is_read_as_the_archive_says(archive: Path, tmp_path: Path) -> None:

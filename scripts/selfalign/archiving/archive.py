@@ -17,7 +17,7 @@ from selfalign.archiving.contents import (
     run_files,
 )
 from selfalign.archiving.crate import crate_metadata
-from selfalign.archiving.digests import BLOCK, HashingReader
+from selfalign.archiving.digests import BLOCK, HashingReader, noted_digest
 from selfalign.archiving.jobs import read_jobs
 from selfalign.records.files import digest, publish, read_json, temporary_path
 from selfalign.reporting.artifacts import read_provenance
@@ -26,7 +26,7 @@ from selfalign.reporting.write import read_config
 
 MANIFEST = "MANIFEST.json"
 CRATE = "ro-crate-metadata.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def archive_run(
@@ -59,7 +59,7 @@ def archive_run(
     temporary = temporary_path(output)
     try:
         with _packed(temporary) as tar:
-            entries = [_add(tar, item) for item in sorted(items, key=lambda item: item.path)]
+            entries = [_add(tar, item, results) for item in sorted(items, key=lambda item: item.path)]
             newest = max((item.source.stat().st_mtime for item in items), default=0)
             manifest = {
                 "format": FORMAT,
@@ -118,8 +118,12 @@ def _member(name: str, size: int, modified: float) -> tarfile.TarInfo:
     return member
 
 
-def _add(tar: tarfile.TarFile, item: Item) -> dict:
-    """Put a file into the tar, or only read it; return its entry of the manifest."""
+def _add(tar: tarfile.TarFile, item: Item, results: Path) -> dict:
+    """Put a file into the tar, or only read it; return its entry of the manifest.
+
+    Raises:
+        ValueError: it is not as it was written.
+    """
     changed = f"{item.source}: changed while it was archived; archive a run that has ended"
     with open(item.source, "rb") as file:
         reader = HashingReader(file, item.path, item.without)
@@ -135,6 +139,11 @@ def _add(tar: tarfile.TarFile, item: Item) -> dict:
                 raise ValueError(changed)
         else:
             reader.finish()
+    if noted_digest(results, item.source) not in (None, reader.sha256):
+        raise ValueError(
+            f"{item.source}: damaged or edited after it had been written (its SHA-256 is another); make it anew with "
+            "the command of the run, then archive it"
+        )
     entry = {"path": item.path, "size": reader.size, "sha256": reader.sha256, "kind": item.kind}
     if item.without:
         entry |= {"content_sha256": reader.content, "without": list(item.without)}

@@ -7,14 +7,18 @@ from pathlib import Path
 
 from selfalign.benchmarks.kinds import KINDS as BENCHMARKS
 from selfalign.records.digests import SET_ASIDE
+from selfalign.records.files import read_json
 from selfalign.reporting.artifacts import evaluations
 from selfalign.reporting.generations import shard_files
 
-DETERMINISTIC, RECORDED, MACHINE, LOG = "deterministic", "recorded", "machine", "log"
+DETERMINISTIC, RECORDED, VARYING, MACHINE, LOG = "deterministic", "recorded", "varying", "machine", "log"
 KINDS = {
     DETERMINISTIC: "the same bytes wherever the same code runs with the same settings, versions and kind of processor",
     RECORDED: "the same but for named fields that hold times, memory, places or what was done since a kill; the "
     "content digest leaves them out. Of programs near a limit of the sandbox the verdict can differ, too",
+    VARYING: "what a model on GPUs or a server gave, and all that follows from it: prompts and seeds are the same, but "
+    "requests are put together to other batches each time, whose sums are rounded otherwise, so that now and then "
+    "another token comes next, and another text after it",
     MACHINE: "tells of machine, versions or times, and so differs between any two runs",
     LOG: "what the commands printed, with rates and times",
 }
@@ -63,8 +67,41 @@ class Item:
     included: bool = True
 
 
-def classify(name: str, config: Mapping) -> tuple[str, tuple[str, ...]]:
-    """Return the kind of a file, named from results/, and the fields that its content is without."""
+def varies(results: Path, config: Mapping) -> bool:
+    """Tell whether what the run's models give differs from run to run: not that of transformers on a processor.
+
+    Where transformers ran on a GPU, the trainings that were there, too, tell of it.
+    """
+    if config.get("engine", {}).get("kind", "transformers") != "transformers":
+        return True
+    stats = [results / "models" / name / "training_stats.json" for name in config["models"]]
+    return any(read_json(path).get("device", "cpu") != "cpu" for path in stats if path.is_file())
+
+
+def of_a_model(name: str, config: Mapping) -> bool:
+    """Tell whether what is in a file, named from results/, depends on what a model gave."""
+    table, *rest = name.split("/")
+    if table == "corpora":
+        filters = config["corpora"].get(rest[0], {}).get("filters", ())
+        before = rest[1] in ("functions", "filtered")
+        return not before and any(item["name"] == "docstring_judge" for item in filters)
+    if table == "models":
+        return "base" in config["models"].get(rest[0], {})
+    return table in ("generations", "datasets", "scores", "report")
+
+
+def classify(name: str, config: Mapping, *, varying: bool = False) -> tuple[str, tuple[str, ...]]:
+    """Return the kind of a file, named from results/, and the fields that its content is without.
+
+    Args:
+        varying: The run's models give something else each time.
+    """
+    kind, fields = _classify(name, config)
+    results = kind in (DETERMINISTIC, RECORDED)
+    return (VARYING if varying and results and of_a_model(name, config) else kind), fields
+
+
+def _classify(name: str, config: Mapping) -> tuple[str, tuple[str, ...]]:
     if name.startswith("scores/") and name.endswith("/scores.json"):
         benchmark = config["benchmarks"].get(name.split("/")[2])
         if benchmark and BENCHMARKS[benchmark["kind"]].measures:
@@ -110,12 +147,12 @@ def run_files(results: Path, config: Mapping, *, include_models: bool = False) -
     Args:
         include_models: Let the archive hold the weights of trained models.
     """
-    items, others, belongs = [], [], membership(config)
+    items, others, belongs, varying = [], [], membership(config), varies(results, config)
     for name in sorted(_visible(results)):
         if not belongs(name):
             others.append(name)
             continue
-        kind, without = classify(name, config)
+        kind, without = classify(name, config, varying=varying)
         left_out = PARTS.fullmatch(name) or (WEIGHTS.fullmatch(name) and not include_models)
         items.append(
             Item(path=f"results/{name}", source=results / name, kind=kind, without=without, included=not left_out)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from selfalign.archiving.contents import KINDS, RECORDED
+from selfalign.archiving.contents import KINDS, RECORDED, VARYING
 from selfalign.archiving.differences import ABSENT, Change, Differences
 from selfalign.reporting.comparisons import points, show_p
 
@@ -27,11 +27,17 @@ def render(found: Differences) -> list[str]:
     files = found.files
     lines.append(
         f"Files: {len(files.identical):,} identical; {len(files.recorded):,} identical but for recorded fields; "
-        f"{len(files.different):,} different; {len(files.missing):,} in A only; {len(files.added):,} in B only; "
-        f"{len(files.by_nature):,} differ by nature"
+        f"{len(files.different):,} different; {len(files.varying):,} different, as may be; "
+        f"{len(files.missing):,} in A only; {len(files.added):,} in B only; {len(files.by_nature):,} differ by nature"
     )
-    for what, paths in (("different", files.different), ("in A only", files.missing), ("in B only", files.added)):
+    for what, paths in (
+        ("damaged or edited", files.damaged),
+        ("different", files.different),
+        ("in A only", files.missing),
+        ("in B only", files.added),
+    ):
         lines += _cut([f"  {what}: {path}" for path in paths])
+    lines += [f"  different, as may be: {KINDS[VARYING]}"] if files.varying else []
     lines += [f"  recorded fields: {KINDS[RECORDED]}"] if files.recorded else []
     lines += [f"  {kind}, by nature: {KINDS[kind]}" for kind in dict.fromkeys(files.by_nature.values())]
     return lines

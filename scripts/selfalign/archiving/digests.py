@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from selfalign.records.digests import NOTES, RESULTS
+
 BLOCK = 1 << 20
 _ENCODER = json.JSONEncoder(sort_keys=True)
 
@@ -92,6 +94,25 @@ class HashingReader:
     def content(self) -> str | None:
         """Digest of the content without the fields; None without such fields."""
         return self._content.hexdigest() if self._content else None
+
+
+def noted_digest(results: Path, source: Path) -> str | None:
+    """Return the digest of an artifact of a results folder as it was when it was written; None where none was noted.
+
+    Raises:
+        ValueError: what is noted is not readable.
+    """
+    if not source.is_relative_to(results):
+        return None
+    note = results / NOTES.relative_to(RESULTS) / source.relative_to(results)
+    try:
+        return json.loads(note.read_text())["sha256"]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{note}: not the digest of a file ({error!r}); delete it and {source}, and run again"
+        ) from error
 
 
 def read_digests(source: Path, path: str, without: Sequence[str] = ()) -> HashingReader:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from selfalign.archiving.contents import DETERMINISTIC, KINDS, RECORDED, Item, run_files
-from selfalign.archiving.digests import read_digests
+from selfalign.archiving.contents import DETERMINISTIC, KINDS, RECORDED, VARYING, Item, run_files
+from selfalign.archiving.digests import noted_digest, read_digests
 from selfalign.reporting.write import read_config
 
 
@@ -16,6 +16,8 @@ class Comparison:
     Attributes:
         recorded: Identical but for recorded times and the like.
         different: Deterministic files, and the content of recorded ones.
+        varying: Different as well, but made by a model that gives something else each time.
+        damaged: Of a results folder: not as they were written.
         by_nature: Differ, or are not there, as files of their kind (by path) do in any two runs.
         missing: Of the first run only, and not by nature.
         added: Of the second run only.
@@ -24,6 +26,8 @@ class Comparison:
     identical: list[str] = field(default_factory=list)
     recorded: list[str] = field(default_factory=list)
     different: list[str] = field(default_factory=list)
+    varying: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     by_nature: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     added: list[str] = field(default_factory=list)
@@ -31,7 +35,12 @@ class Comparison:
     @property
     def same(self) -> bool:
         """Whether the second run gave the first one's results."""
-        return not (self.different or self.missing)
+        return not (self.varying or self.faults)
+
+    @property
+    def faults(self) -> list[str]:
+        """Return what no repetition of the first run should have given."""
+        return [*self.different, *self.missing, *self.damaged]
 
 
 def folder_entries(results: Path, entries: Iterable[Mapping] = ()) -> dict[str, dict]:
@@ -53,6 +62,7 @@ def folder_entries(results: Path, entries: Iterable[Mapping] = ()) -> dict[str, 
         reader = read_digests(item.source, path, item.without)
         made[path] = {"path": path, "size": reader.size, "sha256": reader.sha256, "kind": item.kind}
         made[path] |= {"content_sha256": reader.content, "without": list(item.without)} if item.without else {}
+        made[path]["damaged"] = noted_digest(results, item.source) not in (None, reader.sha256)
     return made
 
 
@@ -64,17 +74,20 @@ def compare_entries(first: Mapping[str, Mapping], second: Mapping[str, Mapping])
     )
     for path, entry in first.items():
         other = second.get(path)
-        if other is None and entry["kind"] in (DETERMINISTIC, RECORDED):
+        if entry.get("damaged") or (other and other.get("damaged")):
+            found.damaged.append(path)
+        elif other is None and entry["kind"] in (DETERMINISTIC, RECORDED, VARYING):
             found.missing.append(path)
         elif other is None:
             found.by_nature[path] = entry["kind"]
         elif other["sha256"] == entry["sha256"]:
             found.identical.append(path)
-        elif entry["kind"] == DETERMINISTIC:
+        elif "content_sha256" in entry and entry["content_sha256"] == other.get("content_sha256"):
+            found.recorded.append(path)
+        elif entry["kind"] in (DETERMINISTIC, RECORDED):
             found.different.append(path)
-        elif entry["kind"] == RECORDED:
-            same = entry["content_sha256"] == other.get("content_sha256")
-            (found.recorded if same else found.different).append(path)
+        elif entry["kind"] == VARYING:
+            found.varying.append(path)
         else:
             found.by_nature[path] = entry["kind"]
     found.added = sorted(second.keys() - first.keys())
@@ -89,6 +102,9 @@ def describe(found: Comparison, manifest: Mapping, most: int = 20) -> list[str]:
     if found.recorded:
         lines.append(f"identical but for recorded fields: {len(found.recorded):,} files ({', '.join(fields)})")
     lines += _list("different", found.different, most)
+    lines += _list("damaged or edited after they had been written", found.damaged, most)
+    if found.varying:
+        lines.append(f"different, as may be: {len(found.varying):,} files; {VARYING}: {KINDS[VARYING]}")
     lines += _list("missing in the folder", found.missing, most)
     lines += _list("only in the folder", found.added, most)
     for kind in dict.fromkeys(found.by_nature.values()):
