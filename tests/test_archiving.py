@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -14,7 +15,7 @@ from commands import run
 from reporting_run import CONFIG, make_run
 
 from selfalign.archiving.archive import MANIFEST, _member, archive_run
-from selfalign.archiving.contents import classify, varies
+from selfalign.archiving.contents import RULES, classify, varies
 from selfalign.archiving.digests import leave_out, read_digests
 from selfalign.archiving.jobs import read_jobs
 from selfalign.archiving.reading import read_archive, unpack
@@ -151,7 +152,28 @@ OTHERS = [
     "scores/control/demo-few-shot/scores.json",
     "benchmarks/old.jsonl",
     "pilot/self.txt",
+    "notes.md",
+    "key.pem",
+    "run_config.yaml~",
+    "report/index.html.orig",
+    "report/notes.txt",
+    "logs/mine.log",
+    "logs/train_model/aligned.log~",
+    "logs/generate_concepts/self/notes.txt",
+    "generations/self/concepts/00000.jsonl~",
+    "datasets/verified/pairs (copy).jsonl",
+    "models/aligned/id_rsa",
+    "scores/base/demo/scores.json.bak",
+    "corpora/stdlib/seeds.xlsx",
 ]
+
+
+def test_every_rule_s_logs_are_known() -> None:
+    """But for those of what is no run: pilots, the demo's base, the archive itself."""
+    logs = {
+        name for path in (ROOT / "rules").glob("*.smk") for name in re.findall(r"results/logs/(\w+)", path.read_text())
+    }
+    assert set(RULES) == logs - {"archive_run", "make_demo_base", "report_pilot"}
 
 
 def test_files_of_other_configs_are_left_out_and_unfinished_ones_are_none(tmp_path: Path) -> None:
@@ -291,8 +313,8 @@ RERUNS = [
      ["missing in the folder: 1 files", "  results/models/aligned/model.safetensors"]),
     (lambda results: write_text(results / "corpora/stdlib/functions/00000.parquet", "others"), 1,
      ["different: 1 files", "  results/corpora/stdlib/functions/00000.parquet"]),
-    (lambda results: write_text(results / "datasets/verified/new.json", "{}"), 0,
-     ["only in the folder: 1 files", "  results/datasets/verified/new.json"]),
+    (lambda results: write_text(results / "models/aligned/new.json", "{}"), 0,
+     ["only in the folder: 1 files", "  results/models/aligned/new.json"]),
 ]  # fmt: skip
 
 

@@ -183,9 +183,9 @@ def test_scores_of_other_tasks_are_not_paired(first: Path, second: Path) -> None
 
 
 def test_a_file_of_one_run_alone(first: Path, second: Path) -> None:
-    write_text(second / "datasets/verified/more.json", "{}")
+    write_text(second / "models/aligned/more.json", "{}")
     told, data = compare(first, second)
-    assert "  in B only: results/datasets/verified/more.json" in told
+    assert "  in B only: results/models/aligned/more.json" in told
     assert data["none"] is False
     assert "Nothing differs" not in told
 
@@ -207,7 +207,6 @@ def test_what_is_no_run(first: Path, tmp_path: Path) -> None:
 
 def test_a_config_cannot_steer_the_terminal(first: Path, second: Path) -> None:
     write_text(second / "run_config.yaml", yaml.safe_dump(CONFIG | {"\x9b2J\n": "\x9b2J"}, sort_keys=False))
-    write_text(second / "datasets/verified/pairs\x1b[2J\nA.jsonl", "{}")
     told, _ = compare(first, second)
     assert '  \\x9b2J\\n: (not there) -> "\\x9b2J"\n' in told
     assert not {"\x1b", "\x9b"} & set(told)

@@ -45,6 +45,30 @@ PATTERNS = [  # of paths below results/, the first that fits: its kind and the f
 ]
 WEIGHTS = re.compile(r"models/[^/]+/.*\.(safetensors|bin)")
 PARTS = re.compile(r"corpora/[^/]+/(functions|filtered|judged)/[^/]+\.parquet")  # seeds and rejected have their rows
+RULES = (  # whose logs are of a run
+    *("check_sandbox", "complete_benchmark", "extract_functions", "fetch_model", "filter_functions"),
+    *("generate_concepts", "generate_instructions", "generate_responses", "judge_seeds", "measure_completions"),
+    *("prepare_benchmark", "record_run", "run_references", "score_benchmark", "select_pairs", "select_seeds"),
+    *("train_model", "verify_completions", "verify_responses", "write_report"),
+)
+CHECKPOINT = r"[\w.-]+\.(json|safetensors|bin|model|jinja|py)|(merges|vocab)\.txt|training_log\.jsonl|README\.md"
+OURS = re.compile(  # all that a run makes below results/
+    "|".join(
+        (
+            r"run_config\.yaml|provenance\.json|changes\.patch|sandbox\.json",
+            rf"logs/({'|'.join(RULES)})(/[^/]+)*\.(log|benchmark\.tsv)",
+            r"report/(index\.html|summary\.txt|figures/\w+\.svg|tables/\w+\.csv)",
+            r"corpora/[^/]+/((functions|filtered|judged)/\d+(\.rejected)?\.(json|parquet)|(seeds|rejected)\.parquet)",
+            r"corpora/[^/]+/(funnel\.json|contamination\.jsonl)",
+            r"generations/[^/]+/(concepts|instructions|responses|verdicts)/[\d.]+\.jsonl?",
+            r"datasets/[^/]+/((pairs|rejected|negatives|preferences|difficulty|contamination)\.jsonl|funnel\.json)",
+            r"datasets/[^/]+/README\.md",
+            rf"models/[^/]+/({CHECKPOINT})",
+            r"benchmarks/[^/]+\.(jsonl|references\.json|source\.json)",
+            r"scores/[^/]+/[^/]+/((completions|verdicts|measurements)\.jsonl?|scores\.json)",
+        )
+    )
+)
 OWN_LOG = "logs/archive_run.log"
 
 
@@ -122,10 +146,12 @@ def membership(config: Mapping) -> Callable[[str], bool]:
 
     def belongs(name: str) -> bool:
         table, *rest = name.split("/")
+        if not OURS.fullmatch(name):
+            return False
         if not rest or table == "report":
             return True
         if table == "logs":
-            return rest[0] != "report_pilot" and "/_pilot-" not in name
+            return "/_pilot-" not in name
         if table == "benchmarks":
             return any(rest[0].startswith(f"{benchmark}.") for benchmark in config["benchmarks"])
         if table == "scores":
