@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from selfalign.archiving.files import compare_entries, describe, folder_entries
-from selfalign.archiving.reading import read_archive, unpack
+from selfalign.archiving.reading import read_archive, results_folder, unpack
 from selfalign.archiving.repeating import describe_repetition
 from selfalign.records.commands import print_lines, run_command
 
@@ -30,7 +30,7 @@ def main() -> int:
     if options.results is None:
         return 0
     entries = {entry["path"]: entry for entry in checked.manifest["files"]}
-    found = compare_entries(entries, folder_entries(options.results, entries.values()))
+    found = compare_entries(entries, folder_entries(results_folder(options.results), entries.values()))
     print_lines(describe(found, checked.manifest))
     if found.same:
         print("The same results.")

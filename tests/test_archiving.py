@@ -272,6 +272,16 @@ def test_unpacked_it_is_the_run(results: Path, archive: Path, tmp_path: Path) ->
     assert (again.returncode, "is there already" in again.stderr) == (1, True)
 
 
+def test_an_empty_folder_is_unpacked_into(archive: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("verify_archive", archive, "--unpack", ".").returncode == 0
+    assert sorted(os.listdir()) == ["MANIFEST.json", "envs", "results", "ro-crate-metadata.json"]
+    done = run("verify_archive", archive, "--results", ".")  # the folder that holds results/
+    assert (done.returncode, done.stdout.endswith("Not the same results.\n")) == (1, True), done.stderr  # no weights
+    (tmp_path / "none").mkdir()
+    assert "none: no run in it" in run("verify_archive", archive, "--results", tmp_path / "none").stderr
+
+
 def rerun_verdicts(results: Path, **changes) -> None:
     path = results / "generations/self/verdicts/00000.jsonl"
     write_jsonl(path, [row | changes for row in list(read_jsonl(path))])
@@ -455,6 +465,27 @@ def test_the_crate_tells_which_job_made_what(tmp_path: Path) -> None:
         if isinstance(one, dict) and one["@id"] not in graph and not one["@id"].startswith("https://w3id.org/ro/crate")
     }
     assert missing == set(), "every entity that another names is described"
+
+
+def test_the_crate_knows_the_prompts_that_are_in_it(tmp_path: Path) -> None:
+    results = make_run(tmp_path / "run")
+    names = ["own.yaml", "resources/prompts/demo.yaml", str(tmp_path / "outside.yaml")]
+    write_text(tmp_path / "run/own.yaml", "own")
+    write_text(tmp_path / "outside.yaml", "outside")
+    config = json.loads(json.dumps(CONFIG))
+    config["generations"] = {name: config["generations"]["self"] | {"prompts": name} for name in names}
+    config["generations"]["self"] = CONFIG["generations"]["self"]
+    write_text(results / "run_config.yaml", yaml.safe_dump(config))
+    record = {"rule": "r", "shellcmd": "true", "incomplete": False, "starttime": 1.0, "endtime": 2.0}
+    record["input"] = [names[0], str(ROOT / names[1]), names[2]]
+    write_json(tmp_path / "run/.snakemake/metadata" / record_name(PAIRS, 1), record)
+    archive_run(results, tmp_path / "tiny.tar.zst", root=ROOT, locks=[])
+    crate = {member.name: content for member, content in members(tmp_path / "tiny.tar.zst")}["ro-crate-metadata.json"]
+    graph = {entity["@id"]: entity for entity in json.loads(crate)["@graph"]}
+    (action,) = [entity for entity in graph.values() if entity["@type"] == "CreateAction"]
+    inputs = json.loads({m.name: content for m, content in members(tmp_path / "tiny.tar.zst")}[MANIFEST])["inputs"]
+    assert [one["@id"] for one in action["object"]] == [inputs[name] for name in names]
+    assert "Not in the archive" not in crate.decode()
 
 
 def record_name(path: str, number: int) -> str:

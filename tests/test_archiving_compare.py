@@ -199,6 +199,28 @@ def test_many_changes_are_cut_on_the_screen_only(first: Path, second: Path) -> N
     assert len(data["versions"]) == 100
 
 
+ODD = [
+    # change of the config, what is told
+    (lambda config: config["generations"]["self"].pop("shards"), "config.generations.self has no key 'shards', so the"),
+    (
+        lambda config: config["corpora"]["stdlib"].pop("parts"),
+        "config.corpora.stdlib has no key 'parts', so the run is",
+    ),
+    (lambda config: config.update(models=["base"]), "not a merged config: models is no table of tables"),
+    (lambda config: config["datasets"].update(random=None), "not a merged config: datasets is no table of tables"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), ODD)
+def test_a_config_of_another_version_is_one_clear_error(first: Path, second: Path, change, told: str) -> None:
+    config = json.loads(json.dumps(CONFIG))
+    change(config)
+    write_text(second / "run_config.yaml", yaml.safe_dump(config, sort_keys=False))
+    done = run("compare_runs", first, second)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert told in done.stderr
+
+
 def test_what_is_no_run(first: Path, tmp_path: Path) -> None:
     done = run("compare_runs", first, tmp_path)
     assert (done.returncode, done.stdout) == (1, "")

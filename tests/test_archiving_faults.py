@@ -1,7 +1,9 @@
 """Only a whole and harmless archive is unpacked: what is damaged, missing, more or hostile in it is named."""
 
 import errno
+import hashlib
 import json
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from archive_files import PAIRS, VERDICTS, Members, complete, members, pack, wri
 from commands import run
 
 from selfalign.archiving.reading import is_safe, read_archive, unpack
+from selfalign.records.files import digest
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +98,15 @@ def test_a_name_cannot_steer_the_terminal(archive: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a", "a/b/c")])
 def test_a_file_that_is_a_folder_too(archive: Path, tmp_path: Path, names: tuple[str, str]) -> None:
-    first, second = names
-    bad = write_members(tmp_path / "bad.tar.zst", add(first)(add(second)(members(archive))))
+    """Even where the manifest names both."""
+    *found, (last, text) = add(names[0])(add(names[1])(members(archive)))
+    manifest = json.loads(text)
+    del manifest["digest"]
+    facts = {"size": 5, "sha256": hashlib.sha256(b"extra").hexdigest(), "kind": "log", "included": True}
+    manifest["files"] += [{"path": name} | facts for name in names]
+    manifest["digest"] = digest(manifest)
+    bad = write_members(tmp_path / "bad.tar.zst", [*found, (last, json.dumps(manifest).encode())])
+    assert read_archive(bad).faults == []
     with pytest.raises(ValueError, match="is both a file and a folder in it"):
         unpack(bad, tmp_path / "unpacked")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.tar.zst"]
@@ -171,6 +181,56 @@ def test_a_wrong_manifest(archive: Path, tmp_path: Path, change, told: str) -> N
     bad = write_members(tmp_path / "bad.tar.zst", [*found[:-1], (found[-1][0], json.dumps(manifest).encode())])
     with pytest.raises(ValueError, match=told):
         read_archive(bad)
+
+
+def first_file(**changes) -> Callable[[dict], dict]:
+    return lambda manifest: manifest | {"files": [manifest["files"][0] | changes, *manifest["files"][1:]]}
+
+
+ODD = [
+    (lambda manifest: [], "is damaged (TypeError('no JSON object'))"),
+    (lambda manifest: "text", "is damaged (TypeError('no JSON object'))"),
+    (lambda manifest: manifest | {"format": "1"}, "is damaged (TypeError("),
+    (lambda manifest: manifest | {"files": {}}, "is none of ours (files is no list)"),
+    (lambda manifest: manifest | {"files": [1]}, "is none of ours (files.0 has not all of path, size, "),
+    (lambda manifest: {key: manifest[key] for key in manifest if key != "inputs"}, "none of ours (inputs is no dict)"),
+    (lambda manifest: manifest | {"models": None}, "is none of ours (models is no dict)"),
+    (first_file(size="1"), "is none of ours (files.0 has not all of path, size, "),
+    (first_file(path="results/../../x"), "is none of ours (files.0 has an unsafe path, "),
+    (first_file(kind="other"), "is none of ours (files.0 has an unsafe path, an unknown kind"),
+    (first_file(without="ab"), "is none of ours (files.0.without is no list of names)"),
+    (first_file(without=["cpu_s"]), "is none of ours (files.0 has only one of without and content_sha256)"),
+    (lambda manifest: manifest | {"inputs": {"own.yaml": "/etc/passwd"}}, "none of ours (inputs names files that are"),
+    (lambda manifest: manifest | {"inputs": {"own.yaml": ["x"]}}, "none of ours (inputs names files that are not in"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), ODD)
+def test_an_odd_manifest_is_one_clear_error(archive: Path, tmp_path: Path, change, told: str) -> None:
+    found = members(archive)
+    manifest = json.loads(found[-1][1])
+    del manifest["digest"]
+    manifest = change(manifest)
+    manifest = manifest | {"digest": digest(manifest)} if isinstance(manifest, dict) else manifest
+    bad = write_members(tmp_path / "bad.tar.zst", [*found[:-1], (found[-1][0], json.dumps(manifest).encode())])
+    done = run("verify_archive", bad)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert told in done.stderr
+
+
+def test_what_has_no_room_is_not_unpacked(archive: Path, tmp_path: Path, monkeypatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("selfalign.archiving.reading.shutil.disk_usage", lambda path: usage._replace(free=10_000))
+    with pytest.raises(ValueError, match=r"not unpacked, it needs 0\.\d MB, and 0\.0 MB are free in "):
+        unpack(archive, tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+    unpack(archive, tmp_path / "new", lambda name: name == "results/run_config.yaml")
+
+
+def test_a_manifest_that_is_too_large_is_not_read(archive: Path, monkeypatch) -> None:
+    monkeypatch.setattr("selfalign.archiving.reading.LARGEST", 1000)
+    with pytest.raises(ValueError, match=r"its MANIFEST\.json is larger than any of ours"):
+        read_archive(archive)
 
 
 @pytest.mark.parametrize("gap", [0, 3 << 20])

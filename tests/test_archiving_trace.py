@@ -152,8 +152,9 @@ def test_a_dropped_row_tells_why(made: tuple[Path, Recorder]) -> None:
 UNKNOWN = [
     ("x", "'x' is no id of a row; ids look like 0123456789abcdef"),
     (f"{SEED}-i0", "is no id of a row"),
-    ("f" * 16, f"has no seed {'f' * 16}, and no seed {'f' * 16}; the id is of another run"),
+    ("f" * 16, f"error: the run small has no seed {'f' * 16}; the id is of another run"),
     (f"{'f' * 16}-c0-i0-r0", "the id is of another run, or of a function that became no seed"),
+    (f"{'f' * 16}-c0", f"has no concepts {'f' * 16}-c0, and no seed {'f' * 16}; the id is of another run"),
     (f"{SEED}-c7", f"has no concepts {SEED}-c7: the last row on the way to it is {SEED}, of generation self"),
     (f"{SEED}-c0-i1-r99", f"the last row on the way to it is {SEED}-c0-i1, of generation self"),
 ]
@@ -177,6 +178,20 @@ def test_other_mistakes(made: tuple[Path, Recorder], tmp_path: Path) -> None:
         done.stderr
         == f"error: {tmp_path / 'none.tar.zst'} does not exist; check the path, or run the step that makes it\n"
     )
+
+
+OLD = ["corpus", "generator", "prompts", "shards", "shots", "shot_sets", "adaptive", "temperature", "max_tokens"]
+
+
+@pytest.mark.parametrize("key", OLD)
+def test_a_config_of_another_version_is_one_clear_error(made: tuple[Path, Recorder], tmp_path: Path, key: str) -> None:
+    shutil.copytree(made[0], tmp_path / "run")
+    changed = config()
+    del changed["generations"]["self"][key]
+    write_text(tmp_path / "run/results/run_config.yaml", yaml.safe_dump(changed, sort_keys=False))
+    done = run("trace_pair", f"{SEED}-c0", "--results", tmp_path / "run")
+    assert done.returncode == 1
+    assert f"run_config.yaml: config.generations.self has no key '{key}', so the run is of another" in done.stderr
 
 
 def test_from_an_archive_alone(made: tuple[Path, Recorder], tmp_path: Path) -> None:

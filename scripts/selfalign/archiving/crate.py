@@ -91,7 +91,7 @@ def crate_metadata(manifest: Mapping, results: Path, config: Mapping, jobs: Sequ
             softwareVersion=commit or "unknown",
             description=f"The command behind the rule {job.rule}",
         )
-        inputs = [_input(name, files, root, describe) for name in job.inputs]
+        inputs = [_input(name, files, manifest["inputs"], root, describe) for name in job.inputs]
         action = crate.add_action(
             instrument,
             identifier=f"#job-{number}",
@@ -110,17 +110,19 @@ def crate_metadata(manifest: Mapping, results: Path, config: Mapping, jobs: Sequ
     return crate.metadata.generate()
 
 
-def _input(name: str, files: Mapping, root: Path, describe):
-    """Return the entity of a job's input: a file of the archive, or one outside of it."""
-    if name in files:
-        return files[name]
+def _input(name: str, files: Mapping, inputs: Mapping[str, str], root: Path, describe):
+    """Return the entity of a job's input: a file of the archive, or one outside of it.
+
+    Args:
+        inputs: Where the archive has the files that the config names, by their paths there.
+    """
     path = Path(name)
-    if path.is_relative_to(root):
-        inside = path.relative_to(root).as_posix()
-        if f"inputs/{inside}" in files:
-            return files[f"inputs/{inside}"]
-        name = f"{ROOT_VARIABLE}/{inside}"
-    return describe(f"#{name}", "CreativeWork", name=name, description="Not in the archive")
+    inside = path.relative_to(root).as_posix() if path.is_relative_to(root) else None
+    for known in (name, inputs.get(name), inside and inputs.get(inside)):
+        if known in files:
+            return files[known]
+    shown = f"{ROOT_VARIABLE}/{inside}" if inside else name
+    return describe(f"#{shown}", "CreativeWork", name=shown, description="Not in the archive")
 
 
 def _plain(entities: list):

@@ -13,9 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from selfalign.archiving.archive import FORMAT, MANIFEST
+from selfalign.archiving.contents import KINDS
 from selfalign.archiving.digests import BLOCK, HashingReader
 from selfalign.records.commands import visible
 from selfalign.records.files import digest
+
+LARGEST = 200_000_000  # bytes of a manifest, which is read as a whole: that of half a million files
 
 
 @dataclass(kw_only=True)
@@ -54,6 +57,8 @@ def read_archive(path: Path, take: Callable[[str, HashingReader], None] | None =
             opened = tar.extractfile(member)
             assert opened is not None
             if member.name == MANIFEST:
+                if member.size > LARGEST:
+                    raise ValueError(f"{path}: its {MANIFEST} is larger than any of ours ({member.size:,} bytes)")
                 text = opened.read()
                 if take:
                     take(MANIFEST, HashingReader(io.BytesIO(text), MANIFEST))
@@ -81,17 +86,26 @@ def is_safe(name: str) -> bool:
 
 
 def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda name: True) -> Checked:
-    """Unpack an archive, or the files that are wanted; the folder appears whole, checked, or not at all.
+    """Unpack an archive, or the files that are wanted; a new folder appears whole, checked, or not at all.
 
-    Members are written as plain files of our own making: links, devices and names that lead elsewhere are faults.
+    It is read twice: nothing is written before all of it has been checked, and room for it is there. Members are
+    written as plain files of our own making: links, devices and names that lead elsewhere are faults.
 
     Raises:
         ValueError: the folder is there and not empty, or the archive has a fault; names each.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    there = folder.exists()
+    if there and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already; unpack into a new or an empty folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    entries = _whole(path, read_archive(path)).manifest["files"]
+    needed = sum(entry["size"] for entry in entries if entry["included"] and wanted(entry["path"]))
+    parent = folder if there else folder.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    if needed > (free := shutil.disk_usage(parent).free):
+        raise ValueError(
+            f"{path}: not unpacked, it needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free in {parent}"
+        )
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.absolute().name}.", dir=parent))
 
     def take(name: str, reader: HashingReader) -> None:
         if wanted(name):
@@ -101,18 +115,31 @@ def unpack(path: Path, folder: Path, wanted: Callable[[str], bool] = lambda name
                 shutil.copyfileobj(reader, file, BLOCK)
 
     try:
-        checked = read_archive(path, take)
-        if checked.faults:
-            raise ValueError(
-                f"{path}: not unpacked, it does not hold what its manifest says:\n  "
-                + "\n  ".join(map(visible, checked.faults))
-            )
-        temporary.chmod(0o777 & ~_umask())
-        os.replace(temporary, folder)
+        checked = _whole(path, read_archive(path, take))
+        if there:  # and perhaps where somebody stands
+            for one in temporary.iterdir():
+                os.replace(one, folder / one.name)
+        else:
+            temporary.chmod(0o777 & ~_umask())
+            os.replace(temporary, folder)
     except (FileExistsError, NotADirectoryError) as error:
         raise ValueError(f"{path}: not unpacked, {error.filename} is both a file and a folder in it") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return checked
+
+
+def _whole(path: Path, checked: Checked) -> Checked:
+    """Return what was read of an archive.
+
+    Raises:
+        ValueError: it has a fault.
+    """
+    if checked.faults:
+        raise ValueError(
+            f"{path}: not unpacked, it does not hold what its manifest says:\n  "
+            + "\n  ".join(map(visible, checked.faults))
+        )
     return checked
 
 
@@ -153,15 +180,43 @@ def _manifest(path: Path, text: bytes | None) -> dict:
         raise ValueError(f"{path}: no {MANIFEST} in it; it is no archive of a run, or its end is cut off")
     try:
         manifest = json.loads(text)
+        if not isinstance(manifest, dict):
+            raise TypeError("no JSON object")
         known = manifest.pop("digest")
         if manifest["format"] > FORMAT:
             raise ValueError(f"{path}: of a newer version of selfalign; check it with the code of its commit")
         intact = known == digest(manifest)
-    except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: its {MANIFEST} is damaged ({error!r})") from error
     if not intact:
         raise ValueError(f"{path}: its {MANIFEST} is damaged (it has not the digest that it names)")
+    if fault := next(_odd(manifest), None):
+        raise ValueError(f"{path}: its {MANIFEST} is none of ours ({fault})")
     return manifest
+
+
+def _odd(manifest: Mapping) -> Iterator[str]:
+    """Yield what in a manifest is not as we write it."""
+    for name, kind in (("files", list), ("inputs", dict), ("models", dict)):
+        if not isinstance(manifest.get(name), kind):
+            yield f"{name} is no {kind.__name__}"
+            return
+    needed = (("path", str), ("size", int), ("sha256", str), ("kind", str), ("included", bool))
+    for number, entry in enumerate(manifest["files"]):
+        at = f"files.{number}"
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), kind) for name, kind in needed):
+            yield f"{at} has not all of {', '.join(name for name, _ in needed)}"
+            return
+        if not is_safe(entry["path"]) or entry["kind"] not in KINDS or entry["size"] < 0:
+            yield f"{at} has an unsafe path, an unknown kind or a size below 0"
+        fields = entry.get("without", [])
+        if not isinstance(fields, list) or not all(isinstance(field, str) for field in fields):
+            yield f"{at}.without is no list of names"
+        elif bool(fields) != isinstance(entry.get("content_sha256"), str):
+            yield f"{at} has only one of without and content_sha256"
+    held = {entry["path"] for entry in manifest["files"] if entry["included"]}
+    if not all(isinstance(path, str) and path in held for path in manifest["inputs"].values()):
+        yield "inputs names files that are not in it"
 
 
 @contextmanager
@@ -177,16 +232,27 @@ def open_run(place: Path, wanted: Callable[[str], bool] = lambda name: True) -> 
     Raises:
         ValueError: it is none of these, or an archive with a fault.
     """
-    if not place.is_dir():
-        with tempfile.TemporaryDirectory(prefix="selfalign-") as folder:
-            checked = unpack(place, Path(folder, "run"), wanted)
-            yield Path(folder, "run"), checked.manifest
+    if place.is_dir():
+        results = results_folder(place).absolute()
+        if results.name != "results":
+            raise ValueError(f"{place}: a results folder has to be called results; rename it, or link to it")
+        yield results.parent, None
         return
-    for folder in (place, place.absolute().parent):
-        if (folder / "results/run_config.yaml").is_file() and (folder == place or place.absolute().name == "results"):
-            yield folder, None
-            return
+    with tempfile.TemporaryDirectory(prefix="selfalign-") as folder:
+        checked = unpack(place, Path(folder, "run"), wanted)
+        yield Path(folder, "run"), checked.manifest
+
+
+def results_folder(place: Path) -> Path:
+    """Return the results folder of a run, given that or the folder that holds it.
+
+    Raises:
+        ValueError: no finished run is in it.
+    """
+    for folder in (place / "results", place):
+        if (folder / "run_config.yaml").is_file():
+            return folder
     raise ValueError(
         f"{place}: no run in it (results/run_config.yaml, which record_run writes); give the results folder of a "
-        "finished run, or an archive"
+        "finished run, or the folder that holds it"
     )

@@ -279,7 +279,8 @@ def _unknown(results: Path, config: Mapping, ids: list[str], only: str | None) -
     told = f"the run {config['run']} has no {KINDS[len(ids) - 1]} {ids[-1]}"
     corpora = [corpus for corpus in config["corpora"] if _seed(results, corpus, ids[0])]
     if not corpora:
-        return f"{told}, and no seed {ids[0]}; the id is of another run, or of a function that became no seed"
+        told += f", and no seed {ids[0]}" if ids[1:] else ""
+        return f"{told}; the id is of another run, or of a function that became no seed"
     best = max(
         (
             (len(_generated(results, name, entry, ids)), name)

@@ -15,11 +15,34 @@ from selfalign.reporting.tables import csv_tables, summary
 TABLES = ("corpora", "generations", "datasets", "models", "benchmarks")
 
 
+class _Settings(dict):
+    """A part of a config that was read; a key that it lacks is the file's fault."""
+
+    where = "the config"
+
+    def __missing__(self, key: object) -> object:
+        raise ValueError(
+            f"{self.where} has no key {key!r}, so the run is of another version of selfalign: look at it with the code "
+            "of its commit (provenance.json)"
+        )
+
+
+yaml.SafeDumper.add_representer(_Settings, yaml.SafeDumper.represent_dict)  # the report shows it as YAML
+
+
+def _settings(value: object, where: str) -> object:
+    if not isinstance(value, dict):
+        return value
+    found = _Settings((key, _settings(one, f"{where}.{key}")) for key, one in value.items())
+    found.where = where
+    return found
+
+
 def read_config(path: Path) -> dict:
     """Read a merged config (`run_config.yaml`).
 
     Raises:
-        ValueError: it is not YAML, or lacks a table.
+        ValueError: it is not YAML, or lacks a table; and whoever asks for a key that it lacks gets one.
     """
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -28,7 +51,11 @@ def read_config(path: Path) -> dict:
     missing = [key for key in ("run", "seed", *TABLES, "evaluate") if not isinstance(config, dict) or key not in config]
     if missing:
         raise ValueError(f"{path}: not a merged config: {', '.join(missing)} missing; record_run writes it")
-    return config
+    for table in TABLES:
+        entries = config[table].values() if isinstance(config[table], dict) else [None]
+        if not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError(f"{path}: not a merged config: {table} is no table of tables; record_run writes it")
+    return _settings(config, f"{path}: config")
 
 
 def write_report(results: Path, config: Path, output: Path) -> str:
