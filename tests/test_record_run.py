@@ -182,6 +182,18 @@ def test_the_patch_makes_the_tree_again(tmp_path: Path, repository: Path, settin
     assert tree(tmp_path / "clone") == tree(repository)
 
 
+def test_an_edit_in_the_second_of_the_commit_is_seen(repository: Path):
+    """Git looks at seconds and sizes; a file as old as its index it reads."""
+    times = (1_000_000_000, 1_000_000_000)
+    os.utime(repository / "code.py", times)
+    subprocess.run(["git", "-C", repository, "update-index", "--refresh"], check=False, capture_output=True)
+    os.utime(repository / ".git/index", times)
+    (repository / "new.py").write_text("b = 1\n", encoding="utf-8")
+    (repository / "code.py").write_text("a = 2\n", encoding="utf-8")
+    os.utime(repository / "code.py", times)
+    assert b"+a = 2" in git_state(repository)[1]
+
+
 def test_untracked_files_of_all_kinds(tmp_path: Path, repository: Path, monkeypatch):
     monkeypatch.setattr("selfalign.reporting.repository.HASHED", 3)
     monkeypatch.setattr("selfalign.reporting.repository.PATCHED", 3 + len("nowhere"))

@@ -65,7 +65,7 @@ def git_state(root: Path) -> tuple[dict | None, bytes]:
         copy = Path(folder, "index")  # the user's own stays as it is
         own = root / os.fsdecode(index.rstrip(b"\n"))
         if own.is_file():
-            shutil.copyfile(own, copy)
+            shutil.copy2(own, copy)  # with its time, by which git knows which files it has to read
         added = b"\0".join(os.fsencode(name) for name in chosen)
         add = ("--literal-pathspecs", "add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul")
         if chosen and _git(root, *add, index=copy, given=added) is None:
