@@ -11,11 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
+from selfalign.archiving.inputs import prompt_files
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.engines.port import load_settings
 from selfalign.records.files import digest, file_digest
 from selfalign.records.shards import file_names, number_of_rounds, numbered, round_names
-from selfalign.reporting.inputs import prompt_files
 from selfalign.seeds.filters import CORPUS_FILTERS, JUDGE, ROW_FILTERS, parse_filters
 from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from selfalign.archiving.inputs import prompt_digests
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_json, write_bytes, write_json, write_text
 from selfalign.reporting.provenance import collect_provenance
@@ -28,7 +29,11 @@ def main() -> None:
     if not isinstance(config, dict) or not set(needed) <= config.keys():
         raise ValueError(f"{options.config}: not a merged config (a JSON object with the keys {', '.join(needed)})")
     provenance, changes = collect_provenance(
-        config=config, locks=[options.root / lock for lock in options.locks], root=options.root
+        seed=config["seed"],
+        run=config["run"],
+        prompts=prompt_digests(config, (Path(), options.root)),
+        locks=[options.root / lock for lock in options.locks],
+        root=options.root,
     )
     write_text(options.output, yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100))
     write_bytes(options.changes, changes, with_digest=True)

@@ -10,10 +10,10 @@ from commands import run
 from traced_run import ROOT, Recorder, config, make_run
 
 from selfalign.archiving.archive import archive_run
+from selfalign.archiving.inputs import prompt_digests
 from selfalign.archiving.trace import trace
 from selfalign.records.commands import derive_seed
 from selfalign.records.files import read_jsonl, write_json, write_jsonl, write_text
-from selfalign.reporting.inputs import prompt_digests
 
 SEED = "0000000000000001"
 

@@ -18,10 +18,10 @@ from selfalign.archiving.contents import (
 )
 from selfalign.archiving.crate import crate_metadata
 from selfalign.archiving.digests import BLOCK, HashingReader, noted_digest
+from selfalign.archiving.inputs import edited_since, find_input, prompt_files
 from selfalign.archiving.jobs import read_jobs
 from selfalign.records.files import digest, publish, read_json, temporary_path
 from selfalign.reporting.artifacts import read_provenance
-from selfalign.reporting.inputs import edited_since, find_input, prompt_files
 from selfalign.reporting.write import read_config
 
 MANIFEST = "MANIFEST.json"

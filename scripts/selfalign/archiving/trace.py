@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from selfalign.archiving.inputs import edited_since, find_input
 from selfalign.generation.rebuilding import rebuild_request
 from selfalign.records.files import file_digest, read_json
 from selfalign.records.rows import Concepts, Function, Instruction, Response, Row, RowType, Verdict
 from selfalign.reporting.artifacts import read_provenance
 from selfalign.reporting.generations import shard_files
-from selfalign.reporting.inputs import edited_since, find_input
 from selfalign.reporting.write import read_config
 
 ID = re.compile(r"([0-9a-f]{16})(-c\d+)?(-i\d+)?(-r\d+)?")

@@ -8,7 +8,6 @@ from importlib import metadata
 from pathlib import Path
 
 from selfalign.records.files import file_digest
-from selfalign.reporting.inputs import prompt_digests
 from selfalign.reporting.repository import git_state
 
 
@@ -40,27 +39,30 @@ def package_versions() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def collect_provenance(*, config: Mapping, locks: Sequence[Path], root: Path) -> tuple[dict, bytes]:
+def collect_provenance(
+    *, seed: int, run: str, prompts: Mapping[str, str], locks: Sequence[Path], root: Path
+) -> tuple[dict, bytes]:
     """Return everything a run was made with, as plain JSON values, and the repository's local changes as a patch.
 
     Neither holds a time, so equal runs give equal files.
 
     Args:
-        config: The merged config.
+        seed: The run's seed.
+        run: The run's name.
+        prompts: Digests of the prompt files, by their paths in the config.
         locks: Lock files of the environments; recorded by digest.
         root: The repository.
 
     Raises:
-        ValueError: a lock file or a prompt file is missing.
+        ValueError: a lock file is missing.
     """
     missing = [str(path) for path in locks if not path.is_file()]
     if missing:
         raise ValueError(f"lock file not found: {', '.join(missing)}; name existing files after --locks")
-    prompts = prompt_digests(config, (Path(), root))
     state, changes = git_state(root)
     found = {
-        "run": config["run"],
-        "seed": config["seed"],
+        "run": run,
+        "seed": seed,
         "git": state,
         "python": platform.python_version(),
         "implementation": sys.implementation.name,
@@ -70,6 +72,6 @@ def collect_provenance(*, config: Mapping, locks: Sequence[Path], root: Path) ->
         "memory_gib": memory_gib(),
         "packages": package_versions(),
         "locks": {path.name: file_digest(path) for path in sorted(locks)},
-        "prompts": prompts,
+        "prompts": dict(prompts),
     }
     return found, changes
