@@ -277,22 +277,31 @@ def test_without_user_namespaces_no_gpu_is_asked_for(cluster, campaign, tmp_path
     shutil.rmtree(folder / "run/results/generations")
     first = subprocess.run(command(), cwd=folder, capture_output=True, text=True, check=False)
     assert first.returncode != 0
-    assert "error: the sandbox was tried on other computers than those of partition cpu" in first.stderr
-    before = {job.number for job in cluster.jobs()}
+    (there,) = re.findall(r"^error: the sandbox was tried on .* partition cpu, .*: (cd .*)$", first.stderr, re.M)
+    found = folder / "run/results/sandbox.json"
+    before = found.read_bytes()
     cluster.stop_node()
     cluster.start_node(user_namespaces=False)
     try:
+        tried = subprocess.run(there, shell=True, capture_output=True, text=True, check=False, timeout=200)
+        assert tried.returncode != 0
+        assert "user namespaces" in tried.stderr
+        assert found.read_bytes() == before
+        found.unlink()  # as of a new run
+        earlier = {job.number for job in cluster.jobs()}
         run = Run(folder, "screen.txt")
         try:
             assert run.wait(200) != 0
         finally:
             run.end()
+        new = [job for job in cluster.jobs() if job.number not in earlier]
     finally:
         cluster.stop_node()
         cluster.start_node()
+    subprocess.run(there, shell=True, check=True, timeout=200)
+    assert json.loads(found.read_text())["partition"] == "cpu"
     errors = [line for line in run.text().splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, run.text()
     assert "user namespaces" in errors[0]
     assert "results/logs/check_sandbox.log" in errors[0]
-    new = [job for job in cluster.jobs() if job.number not in before]
     assert [(job.rule, job.partition, job.gpus) for job in new] == [("check_sandbox", "cpu", "N/A")]

@@ -1,4 +1,4 @@
-"""The workflow around the stages: code versions, the run lock, names, and plain commands."""
+"""The workflow around the stages: code versions, names, and plain commands."""
 
 import ast
 import os
@@ -50,26 +50,6 @@ def test_code_version_follows_behaviour(tmp_path, file, old, new, changes):
             path.write_text(text.replace(*edit) if edit and name == file else text)
         versions.append(code_version(root / "stage.py", root))
     assert (versions[0] != versions[1]) == changes
-
-
-def test_run_lock_refuses_a_second_run_and_dies_with_its_holder(tmp_path):
-    hold = f"import sys; sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
-    hold += "from selfalign.workflow.run_lock import hold_run_lock\nhold_run_lock()\nprint('held', flush=True)\n"
-    first = subprocess.Popen([sys.executable, "-c", hold + "input()"], cwd=tmp_path, stdin=-1, stdout=-1, text=True)
-    assert first.stdout.readline() == "held\n"
-    second = subprocess.run([sys.executable, "-c", hold], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert second.returncode != 0
-    assert f"another run (process {first.pid}) is working in" in second.stderr
-    workflow = ("-s", str(ROOT / "Snakefile"), "--directory", str(tmp_path), "--cores", "1", "results/sandbox.json")
-    assert snakemake("-n", *workflow).returncode == 0  # looking on is allowed
-    refused = snakemake(*workflow)
-    assert refused.returncode != 0
-    assert re.search(rf"^error: another run \(process {first.pid}\) is", refused.stderr, re.MULTILINE)
-    assert "Traceback" not in refused.stderr
-    first.kill()
-    first.wait()
-    third = subprocess.run([sys.executable, "-c", hold], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert third.stdout == "held\n"
 
 
 def test_a_rule_its_script_and_its_log_share_a_name():

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
+from typing import IO
 
 from selfalign.records import digests
 from selfalign.records.digests import file_digest as file_digest
@@ -151,6 +152,25 @@ def read_table(path: str | Path) -> list[dict]:
     return pyarrow.parquet.read_table(path).to_pylist()
 
 
+def try_lock(file: IO) -> bool:
+    """Lock an open file until it is closed, or its process ends, however it ends; return whether nobody else has it.
+
+    Raises:
+        ValueError: the file system has no locks; names the file and what to do.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise ValueError(
+            f"{file.name}: this file system does not lock files ({error.strerror}), so that two runs could write the "
+            "same ones; have it mounted with locks (Lustre: with -o flock), or use a folder on another one with "
+            "`snakemake --directory OTHER`"
+        ) from None
+    return True
+
+
 class SideFile:
     """What a stage has finished so far, beside its output: it survives a kill and is gone when the stage is done.
 
@@ -163,7 +183,7 @@ class SideFile:
         keep: Hold the rows in memory, as `rows`. Without, they are only in the file: `stored` and `read` give them.
 
     Raises:
-        ValueError: another process is writing the same side file.
+        ValueError: another process is writing the same side file, or the file system has no locks.
     """
 
     def __init__(self, output: str | Path, key: str, *, keep: bool = True):
@@ -171,13 +191,9 @@ class SideFile:
         output.parent.mkdir(parents=True, exist_ok=True)
         self.path = output.with_name(f".{output.name}.partial")
         self._file = open(self.path, "a+b")  # noqa: SIM115
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(self._file):
             self._file.close()
-            raise ValueError(
-                f"{self.path}: another process is writing it; wait for it or stop it, then run again"
-            ) from None
+            raise ValueError(f"{self.path}: another process is writing it; wait for it or stop it, then run again")
         self._keep = keep
         self.rows: list[dict] = []
         self._load(json.dumps({"key": key}).encode() + b"\n")

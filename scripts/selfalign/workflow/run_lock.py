@@ -1,33 +1,47 @@
 """One run at a time in a working directory. The kernel frees the lock when its holder dies, however it dies."""
 
-import fcntl
 import os
+import platform
 from pathlib import Path
 from typing import TextIO
 
+from selfalign.records.files import try_lock
+
+LOCK = Path(".snakemake/selfalign.lock")  # holds the process and the computer of the run that had it last
 _held: list[TextIO] = []  # an open file keeps its lock; closing it would free it
 
 
-def hold_run_lock() -> None:
+def hold_run_lock() -> str:
     """Take the working directory's run lock for as long as this process lives.
 
+    Returns:
+        The process of the run before and, if it was on another computer, that one's name: "4711 on login2"; else "".
+
     Raises:
-        ValueError: another run holds it; names its process.
+        ValueError: another run holds it; names its process. Or no file can be locked or written here.
     """
-    path = Path(".snakemake/selfalign.lock")
-    path.parent.mkdir(exist_ok=True)
-    file = open(path, "a+")  # noqa: SIM115
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
+        LOCK.parent.mkdir(exist_ok=True)
+        file = open(LOCK, "a+")  # noqa: SIM115
+    except OSError as error:
         raise ValueError(
-            f"another run (process {holder}) is working in {Path.cwd()}; wait for it, stop it, or run elsewhere "
-            "with `snakemake --directory OTHER`"
+            f"cannot write {LOCK.absolute()}: {error.strerror}; a run needs a folder that it may write into; mend "
+            "that, or name another one with `snakemake --directory OTHER`"
         ) from None
     file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()))
-    file.flush()
+    process, _, computer = file.read().strip().partition(" on ")
+    if not try_lock(file):
+        raise ValueError(
+            f"another run (process {process or 'unknown'} on {computer or 'an unknown computer'}) is working in "
+            f"{Path.cwd()}; wait for it, stop it, or run elsewhere with `snakemake --directory OTHER`"
+        )
     _held.append(file)
+    return f"{process} on {computer}" if computer not in ("", platform.node()) else ""
+
+
+def note_run() -> None:
+    """Write into the lock who holds it."""
+    file = _held[-1]
+    file.truncate(0)
+    file.write(f"{os.getpid()} on {platform.node()}")
+    file.flush()

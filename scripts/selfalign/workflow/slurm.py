@@ -6,6 +6,7 @@ left whole files, but nobody noted what they were made with, so that no changed 
 is written down beforehand.
 """
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -73,6 +74,23 @@ def end_earlier_jobs() -> None:
         time.sleep(POLL_S)
 
 
+def refuse_jobs_of(earlier: str) -> None:
+    """Leave the jobs of a run on another computer alone: where each computer has locks of its own, it may be alive.
+
+    Args:
+        earlier: The process and the computer of that run; empty if it was here.
+
+    Raises:
+        ValueError: it has jobs in the queue, or SLURM does not answer.
+    """
+    if earlier and RECORD.exists() and shutil.which("squeue") and (left := _jobs()):
+        raise ValueError(
+            f"a run was begun in {Path.cwd()} on another computer (process {earlier}), and its SLURM jobs are in the "
+            f"queue. Go on there with the same command; or see that the process has ended, and then cancel its jobs "
+            f"with `scancel {' '.join(left)}` and run the same command here"
+        )
+
+
 def accounting_answers() -> bool:
     """Return whether sacct gives the states of jobs; without SLURM's database it fails at once."""
     if not shutil.which("sacct"):
@@ -96,21 +114,31 @@ def prepare_slurm(executor: Executor | None) -> None:
         executor.slurm_logdir = Path.cwd() / "results/logs/slurm"  # the setting counts from where Snakemake was called
 
 
-def require_sandbox_of(partition: str) -> None:
+def require_sandbox_of(partition: str | None, account: str | None, script: Path) -> None:
     """Take no word for the sandbox that is of other nodes, such as the login node's of a pilot.
 
+    What was found stays where it is: without that file Snakemake would make nearly everything anew.
+
     Args:
-        partition: Where programs will run; several are separated by commas.
+        partition: Where programs will run; several are separated by commas. None: SLURM chooses.
+        account: Who pays; None: SLURM chooses.
+        script: The command that tries the sandbox.
 
     Raises:
-        ValueError: the sandbox was tried elsewhere. The note of that is removed, so that the next run tries it there.
+        ValueError: the sandbox was tried elsewhere; names the command that tries it there.
     """
-    if SANDBOX.exists() and read_json(SANDBOX).get("partition", "") not in partition.split(","):
-        SANDBOX.unlink()
-        raise ValueError(
-            f"the sandbox was tried on other computers than those of partition {partition}, where programs will run; "
-            f"{SANDBOX} is removed. Run the same command again: it tries the sandbox there first"
-        )
+    if not SANDBOX.exists():
+        return
+    tried = read_json(SANDBOX).get("partition", "")
+    if tried and (not partition or tried in partition.split(",")):
+        return
+    options = [*(["-p", partition] if partition else []), *(["-A", account] if account else [])]
+    command = shlex.join(["srun", *options, sys.executable, str(script), "--output", str(SANDBOX)])
+    where = f"partition {partition}" if partition else "SLURM"
+    raise ValueError(
+        f"the sandbox was tried on other computers than those of {where}, where programs will run. Try it there, "
+        f"then run the same command again: cd {shlex.quote(str(Path.cwd()))} && {command}"
+    )
 
 
 def submitted_jobs() -> dict[str, str]:
