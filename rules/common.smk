@@ -23,7 +23,7 @@ from selfalign.workflow.configuration import load_configuration, scores_to_make
 from selfalign.workflow.failures import explain_failures
 from selfalign.workflow.integrity import refuse_changed_artifacts
 from selfalign.workflow.pilots import pilot_datasets, pilot_generations, pilot_name, pilot_targets
-from selfalign.workflow.run_lock import LOCK, hold_run_lock, note_run
+from selfalign.workflow.run_lock import LOCK, hold_run_lock, note_run, require_writable
 from selfalign.workflow.slurm import (
     RECORD,
     accounting_answers,
@@ -35,6 +35,8 @@ from selfalign.workflow.slurm import (
 )
 
 try:
+    if workflow.is_main_process:
+        require_writable()
     config = load_configuration(config, root=workflow.basedir)
     ENGINE_SETTINGS = load_settings(json.dumps(config["engine"]))
 except ValueError as error:

@@ -70,9 +70,9 @@ class Run:
     def __init__(self, folder: Path, screen: str, **options):
         self.screen = folder / screen
         with open(self.screen, "wb") as file:
-            self.process = subprocess.Popen(
-                command(**options), cwd=folder, stdout=file, stderr=file, start_new_session=True
-            )
+            # What a script starts in the background ignores SIGINT, and so does all that it starts.
+            interruptible = ["env", "--default-signal=INT", *command(**options)]
+            self.process = subprocess.Popen(interruptible, cwd=folder, stdout=file, stderr=file, start_new_session=True)
 
     def until(self, condition: Callable[[], object], seconds: float = 240) -> None:
         """Wait for something to happen while the run goes on."""

@@ -42,6 +42,23 @@ def test_a_folder_that_cannot_be_written_is_named():
         hold_run_lock()
 
 
+@pytest.mark.parametrize("options", [[], ["-n"]], ids=["run", "dry run"])
+def test_a_read_only_folder_is_one_clear_error(tmp_path, options):
+    folder = tmp_path / "run"
+    (folder / ".snakemake").mkdir(parents=True)
+    mount = f'mount --bind {folder} {folder} && mount -o remount,ro,bind {folder} && exec "$@"'
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--cores", "1", *options]
+    found = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", mount, "-", *command, "-d", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 1
+    assert f"error: cannot write {folder}/.snakemake; a run needs a folder" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
 def test_a_run_before_this_one_is_told_only_if_it_was_elsewhere():
     assert hold_run_lock() == ""
     note_run()

@@ -11,6 +11,22 @@ LOCK = Path(".snakemake/selfalign.lock")  # holds the process and the computer o
 _held: list[TextIO] = []  # an open file keeps its lock; closing it would free it
 
 
+REMEDY = (
+    "a run needs a folder that it may write into; mend that, or name another one with `snakemake --directory OTHER`"
+)
+
+
+def require_writable() -> None:
+    """Look whether Snakemake can keep its records here, without which it ends with a traceback, dry runs too.
+
+    Raises:
+        ValueError: it cannot; names the folder.
+    """
+    folder = LOCK.parent if LOCK.parent.exists() else Path()
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write {folder.absolute()}; {REMEDY}")
+
+
 def hold_run_lock() -> str:
     """Take the working directory's run lock for as long as this process lives.
 
@@ -24,10 +40,7 @@ def hold_run_lock() -> str:
         LOCK.parent.mkdir(exist_ok=True)
         file = open(LOCK, "a+")  # noqa: SIM115
     except OSError as error:
-        raise ValueError(
-            f"cannot write {LOCK.absolute()}: {error.strerror}; a run needs a folder that it may write into; mend "
-            "that, or name another one with `snakemake --directory OTHER`"
-        ) from None
+        raise ValueError(f"cannot write {LOCK.absolute()}: {error.strerror}; {REMEDY}") from None
     file.seek(0)
     process, _, computer = file.read().strip().partition(" on ")
     if not try_lock(file):
