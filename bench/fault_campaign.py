@@ -94,6 +94,8 @@ class Campaign:
         before = (folder / "screen.txt").stat().st_size
         code = self.finish(folder)
         screen = (folder / "screen.txt").read_bytes()[before:]
+        if not (folder / "results/run_config.yaml").exists():
+            raise ValueError(f"{folder}: the run did not end: {screen[-2000:].decode(errors='replace')}")
         idle = code == 0 and b"Nothing to be done" in screen
         found = compare_entries(self.expected, folder_entries(folder / "results", self.expected.values()))
         return {

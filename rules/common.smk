@@ -21,7 +21,7 @@ from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
 from selfalign.workflow.configuration import load_configuration, scores_to_make
 from selfalign.workflow.failures import explain_failures
-from selfalign.workflow.integrity import refuse_changed_artifacts
+from selfalign.workflow.integrity import date_now, refuse_changed_artifacts
 from selfalign.workflow.pilots import pilot_datasets, pilot_generations, pilot_name, pilot_targets
 from selfalign.workflow.run_lock import LOCK, hold_run_lock, note_run, require_writable
 from selfalign.workflow.slurm import (
@@ -116,6 +116,7 @@ def start_run():
         note_run()
         prepare_slurm(workflow.scheduler._executor if slurm else None)
         refuse_changed_artifacts()
+        date_now(file for job in workflow.dag.jobs for file in job.output)
         adopt_finished_jobs()
         if slurm and any("results/sandbox.json" in job.input for job in workflow.dag.needrun_jobs()):
             (job,) = [job for job in workflow.dag.jobs if job.rule.name == "check_sandbox"]

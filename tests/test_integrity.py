@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from selfalign.records import digests
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_json, read_jsonl, read_table, write_json, write_jsonl, write_table, write_text
-from selfalign.workflow.integrity import refuse_changed_artifacts
+from selfalign.workflow.integrity import date_now, refuse_changed_artifacts
 
 ROWS = [{"id": 1, "text": "a"}, {"id": 2, "text": "b"}]
 KINDS = {
@@ -141,3 +142,19 @@ def test_a_command_of_the_workflow_sets_a_changed_artifact_aside_and_others_leav
     assert ("Run the same command again to make it anew" in said) == makes
     assert path.exists() != makes
     assert path.with_name("rows.jsonl.changed").exists() == makes
+
+
+def test_files_of_the_future_get_the_present_time_and_others_keep_theirs(tmp_path, capsys):
+    paths = {name: tmp_path / name for name in ("past", "soon", "tomorrow", "missing", "folder")}
+    paths["folder"].mkdir()
+    now = time.time()
+    for name, ahead in {"past": -1000, "soon": 500, "tomorrow": 86400}.items():
+        paths[name].write_text(name)
+        os.utime(paths[name], (now + ahead, now + ahead))
+    date_now(map(str, paths.values()))
+    times = {name: paths[name].stat().st_mtime for name in ("past", "soon", "tomorrow")}
+    assert times["past"] == pytest.approx(now - 1000)
+    assert now <= times["soon"] == times["tomorrow"] <= time.time()
+    assert "2 files were dated in the future" in capsys.readouterr().err
+    date_now(map(str, paths.values()))
+    assert not capsys.readouterr().err
