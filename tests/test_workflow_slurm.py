@@ -317,7 +317,7 @@ def test_what_outlived_its_run_with_other_settings_is_made_anew(outlived, tmp_pa
     """A job that ended after Snakemake was killed leaves its file without a note, or with that of the file before."""
     if not noted:
         shutil.rmtree(".snakemake/metadata")
-    os.utime(BASE, (made := Path(BASE).stat().st_mtime + 10,) * 2)
+    os.utime(BASE, (made := Path(BASE).stat().st_mtime - 10,) * 2)
     Path(BENCHMARK).unlink()
     record_submitted({BASE: "of other settings"})
     screen = snakemake(*outlived, cwd=tmp_path, code=1)
@@ -332,7 +332,7 @@ def test_what_outlived_its_run_with_other_settings_is_made_anew(outlived, tmp_pa
 
 
 def test_what_outlived_its_run_with_the_same_settings_is_noted(outlived, tmp_path):
-    os.utime(BASE, (made := Path(BASE).stat().st_mtime + 10,) * 2)
+    os.utime(BASE, (made := Path(BASE).stat().st_mtime - 10,) * 2)
     Path(BENCHMARK).unlink()
     snakemake(*outlived, cwd=tmp_path)
     assert Path(BASE).stat().st_mtime == made
