@@ -183,13 +183,16 @@ def fill_the_disk(campaign: Campaign) -> dict:
         return {"failures": failures, "errors": campaign.errors(folder)} | campaign.outcome(folder)
 
 
-def _stop_in_the_middle(campaign: Campaign, folder: Path, *before: str) -> None:
-    """Run, and kill the run when the responses are being made."""
+def _stop_in_the_middle(campaign: Campaign, folder: Path, *before: str) -> bool:
+    """Run, and kill the run when the responses are being made; return whether it failed before."""
     process = campaign.start(folder, *before)
-    while process.poll() is None and at_work(process.pid) != "generate_responses":
+    while process.poll() is None:
+        if at_work(process.pid) == "generate_responses":
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return False
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    return True
 
 
 def turn_read_only(campaign: Campaign) -> dict:
@@ -239,9 +242,9 @@ def damage(campaign: Campaign) -> dict:
 def skew_the_clock(campaign: Campaign, days: int) -> dict:
     """Run the first half with a wrong clock."""
     folder = campaign.folder(f"clock{days}")
-    _stop_in_the_middle(campaign, folder, "faketime", "-f", f"{days:+}d")
-    code = campaign.finish(folder)
-    return {"failures": int(code != 0), "errors": campaign.errors(folder)} | campaign.outcome(folder)
+    failures = int(_stop_in_the_middle(campaign, folder, "faketime", "-f", f"{days:+}d"))
+    failures += campaign.finish(folder) != 0
+    return {"failures": failures, "errors": campaign.errors(folder)} | campaign.outcome(folder)
 
 
 def slow_the_disk(campaign: Campaign) -> dict:
