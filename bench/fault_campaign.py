@@ -66,7 +66,6 @@ class Campaign:
     def __init__(self, root: Path, config: str):
         self.root, self.config = root, config
         self.expected: dict[str, dict] = {}
-        self.longest = 0.0
 
     def folder(self, name: str) -> Path:
         """Return a new folder with what a run needs."""

@@ -21,10 +21,10 @@ from pathlib import Path
 import yaml
 from measuring import ROOT, describe_machine, spread
 
-sys.path.insert(0, str(ROOT / "scripts"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 
-from selfalign.records.commands import run_command
-from selfalign.records.files import write_json
+from selfalign.records.commands import run_command  # noqa: E402
+from selfalign.records.files import write_json  # noqa: E402
 
 DATASET = "results/datasets/verified/pairs.jsonl"
 REPORT = "results/provenance.json"  # needs all artifacts
@@ -79,25 +79,11 @@ def snakemake(folder: Path, *options: str) -> dict:
 
 def finish(folder: Path) -> int:
     """Make every file that a run plans, empty, and record its job as finished; return how many jobs there are."""
-    from snakemake.api import SnakemakeApi
     from snakemake.common import async_run
-    from snakemake.settings.types import (
-        ConfigSettings,
-        DAGSettings,
-        ExecutionSettings,
-        OutputSettings,
-        Quietness,
-        ResourceSettings,
-    )
+    from snakemake.settings.types import ExecutionSettings
+    from workflow_plans import open_workflow
 
-    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        workflow = api.workflow(
-            resource_settings=ResourceSettings(cores=2),
-            config_settings=ConfigSettings(configfiles=[folder / "config.yaml"]),
-            snakefile=ROOT / "Snakefile",
-            workdir=folder,
-        )
-        plan = workflow.dag(DAGSettings(targets={DATASET, REPORT}))
+    with open_workflow(folder, folder / "config.yaml", ROOT, (DATASET, REPORT)) as (workflow, plan):
         plan.execute_workflow(executor="dryrun", execution_settings=ExecutionSettings(lock=False))
         inner = workflow._workflow
         jobs = [job for level in inner.dag.toposorted() for job in level]

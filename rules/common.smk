@@ -16,7 +16,7 @@ from selfalign.benchmarks.kinds import KINDS
 from selfalign.engines.port import load_settings
 from selfalign.records.files import digest, file_digest
 from selfalign.records.shards import file_names, number_of_rounds, numbered, round_names
-from selfalign.seeds.filters import CORPUS_FILTERS, JUDGE, ROW_FILTERS, parse_filters
+from selfalign.seeds.filters import CORPUS_FILTERS, JUDGE, ROW_FILTERS, DocstringJudge, parse_filters
 from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
 from selfalign.workflow.configuration import load_configuration, scores_to_make
@@ -241,7 +241,7 @@ def filters_of(corpus, stage):
 def judge_of(corpus):
     """Return the judge among a corpus's filters, with the default of its prompt file; None when there is none."""
     judges = filters_of(corpus, JUDGE)
-    return {"prompts": "resources/prompts/seed_judge.yaml"} | judges[0] if judges else None
+    return {"prompts": DocstringJudge.prompts} | judges[0] if judges else None
 
 
 def filter_steps(corpus):

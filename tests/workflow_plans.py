@@ -42,9 +42,10 @@ class Plan:
 
 
 @contextmanager
-def _workflow(
+def open_workflow(
     folder: Path, config: Path, repository: Path, targets: Iterable[str], cores: int = 2, **settings: bool
 ) -> Iterator[tuple]:
+    """Give Snakemake's API for a run in a folder: the workflow, and what plans and executes it."""
     here = Path.cwd()
     try:
         quiet = {Quietness.RULES, Quietness.PROGRESS}  # with which a dry run ends when its plan is made
@@ -68,7 +69,7 @@ def plan(
     folder: Path, config: Path, repository: Path = ROOT, targets: Iterable[str] = ("all",), cores: int = 2
 ) -> Plan:
     """Return what `snakemake TARGETS` would do in a folder."""
-    with _workflow(folder, config, repository, targets, cores) as (workflow, dag_api):
+    with open_workflow(folder, config, repository, targets, cores) as (workflow, dag_api):
         dag_api.execute_workflow(executor="dryrun", execution_settings=ExecutionSettings(lock=False))
         dag = workflow._workflow.dag  # there is no public way to it
         jobs = {job: _job(job) for job in dag.jobs if job.rule.name not in targets}
@@ -83,7 +84,7 @@ def plan(
 
 def pretend(folder: Path, config: Path, repository: Path = ROOT, targets: Iterable[str] = ("all",)) -> None:
     """Leave in a folder what a finished run leaves, each file empty: Snakemake's own records of it are real."""
-    with _workflow(folder, config, repository, targets) as (workflow, dag_api):
+    with open_workflow(folder, config, repository, targets) as (workflow, dag_api):
         dag_api.execute_workflow(executor="dryrun", execution_settings=ExecutionSettings(lock=False))
         for job in workflow._workflow.dag.jobs:
             for output in job.output:
@@ -100,7 +101,7 @@ def touch(
     """Do what `snakemake --touch` does, without its pauses."""
     pause, snakemake.executors.touch.Executor.SLEEPING_TIME = snakemake.executors.touch.Executor.SLEEPING_TIME, 0
     try:
-        with _workflow(folder, config, repository, targets, forceall=forceall) as (_, dag_api):
+        with open_workflow(folder, config, repository, targets, forceall=forceall) as (_, dag_api):
             settings = ExecutionSettings(lock=False, no_hooks=True)
             dag_api.execute_workflow(executor="touch", execution_settings=settings)
     finally:

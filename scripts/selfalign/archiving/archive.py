@@ -20,6 +20,7 @@ from selfalign.archiving.crate import crate_metadata
 from selfalign.archiving.digests import BLOCK, HashingReader, noted_digest
 from selfalign.archiving.inputs import edited_since, find_input, prompt_files
 from selfalign.archiving.jobs import read_jobs
+from selfalign.records.digests import ChangedError
 from selfalign.records.files import digest, publish, read_json, temporary_path
 from selfalign.reporting.artifacts import read_provenance
 from selfalign.reporting.write import read_config
@@ -140,10 +141,7 @@ def _add(tar: tarfile.TarFile, item: Item, results: Path) -> dict:
         else:
             reader.finish()
     if noted_digest(results, item.source) not in (None, reader.sha256):
-        raise ValueError(
-            f"{item.source}: damaged or edited after it had been written (its SHA-256 is another); make it anew with "
-            "the command of the run, then archive it"
-        )
+        raise ValueError(f"{ChangedError(item.source)}; make it anew with the command of the run, then archive it")
     entry = {"path": item.path, "size": reader.size, "sha256": reader.sha256, "kind": item.kind}
     if item.without:
         entry |= {"content_sha256": reader.content, "without": list(item.without)}

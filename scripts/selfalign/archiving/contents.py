@@ -10,6 +10,7 @@ from selfalign.records.digests import SET_ASIDE
 from selfalign.records.files import read_json
 from selfalign.reporting.artifacts import evaluations
 from selfalign.reporting.generations import shard_files
+from selfalign.seeds.filters import JUDGE
 
 DETERMINISTIC, RECORDED, VARYING, MACHINE, LOG = "deterministic", "recorded", "varying", "machine", "log"
 KINDS = {
@@ -108,7 +109,7 @@ def of_a_model(name: str, config: Mapping) -> bool:
     if table == "corpora":
         filters = config["corpora"].get(rest[0], {}).get("filters", ())
         before = rest[1] in ("functions", "filtered")
-        return not before and any(item["name"] == "docstring_judge" for item in filters)
+        return not before and any(item["name"] in JUDGE for item in filters)
     if table == "models":
         return "base" in config["models"].get(rest[0], {})
     return table in ("generations", "datasets", "scores", "report")

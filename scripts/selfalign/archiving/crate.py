@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from selfalign.archiving.jobs import Job
-from selfalign.records.files import read_json
+from selfalign.reporting.artifacts import read_provenance
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 TERMS = "https://w3id.org/ro/terms/workflow-run/context"
@@ -39,8 +39,7 @@ def crate_metadata(manifest: Mapping, results: Path, config: Mapping, jobs: Sequ
     from rocrate.model.contextentity import ContextEntity
     from rocrate.rocrate import ROCrate
 
-    provenance = results / "provenance.json"
-    made_with = read_json(provenance) if provenance.is_file() else {}
+    made_with = read_provenance(results / "provenance.json") or {}
     crate = ROCrate(version="1.1")
     crate.metadata.extra_contexts.append(TERMS)
     crate.name = f"Run {config['run']} of selfalign, seed {config['seed']}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from selfalign.records.digests import NOTES, RESULTS
+from selfalign.records.digests import NOTES, RESULTS, read_note
 
 BLOCK = 1 << 20
 _ENCODER = json.JSONEncoder(sort_keys=True)
@@ -105,14 +105,8 @@ def noted_digest(results: Path, source: Path) -> str | None:
     if not source.is_relative_to(results):
         return None
     note = results / NOTES.relative_to(RESULTS) / source.relative_to(results)
-    try:
-        return json.loads(note.read_text())["sha256"]
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{note}: not the digest of a file ({error!r}); delete it and {source}, and run again"
-        ) from error
+    noted = read_note(source, note)
+    return noted and noted["sha256"]
 
 
 def read_digests(source: Path, path: str, without: Sequence[str] = ()) -> HashingReader:

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from selfalign.records.files import file_digest
-from selfalign.seeds.filters import DocstringJudge
+from selfalign.seeds.filters import JUDGE, DocstringJudge
 
 
 def prompt_files(config: Mapping) -> list[str]:
     """Return the prompt files of a config, as it names them: of generations, judges and few-shot benchmarks."""
     filters = [item for corpus in config["corpora"].values() for item in corpus.get("filters", ())]
-    judges = [{"prompts": DocstringJudge.prompts} | item for item in filters if item["name"] == "docstring_judge"]
+    judges = [{"prompts": DocstringJudge.prompts} | item for item in filters if item["name"] in JUDGE]
     entries = [*judges, *config["generations"].values(), *config["benchmarks"].values()]
     return list(dict.fromkeys(entry["prompts"] for entry in entries if entry.get("prompts")))
 

@@ -47,13 +47,19 @@ def _write(path: Path, note: Path, sha256: str) -> None:
     os.replace(temporary, note)
 
 
-def _read(path: Path, note: Path | None) -> dict | None:
+def read_note(path: Path, note: Path) -> dict | None:
+    """Return SHA-256, size and time of an artifact as it was written; None where none is kept.
+
+    Raises:
+        ValueError: what is kept is not readable.
+    """
     try:
-        return json.loads(note.read_text()) if note else None
-    except FileNotFoundError:
+        noted = json.loads(note.read_text())
+        return {name: noted[name] for name in ("sha256", "size", "mtime_ns")}
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
-        raise ValueError(f"{note}: not the digest of a file ({error}); delete it, and check {path}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{note}: not the digest of a file ({error!r}); delete it, and check {path}") from error
 
 
 def move(temporary: Path, path: Path) -> None:
@@ -81,8 +87,8 @@ def check(path: str | Path) -> None:
     Raises:
         ChangedError: it has changed since it was written.
     """
-    path = Path(path)
-    noted = _read(path, note_path(path))
+    path, note = Path(path), note_path(path)
+    noted = read_note(path, note) if note else None
     if noted is not None and noted["sha256"] != file_digest(path):
         raise ChangedError(path)
 
@@ -112,7 +118,7 @@ def changed() -> Iterator[Path]:
                 status = path.stat()
             except (FileNotFoundError, NotADirectoryError):  # removed: it is made anew as any file that is missing
                 continue
-            noted = _read(path, note)
+            noted = read_note(path, note)
             if noted and (noted["size"], noted["mtime_ns"]) != (status.st_size, status.st_mtime_ns):
                 suspects.append((path, note, noted["sha256"], status.st_size))
     if (size := sum(size for *_, size in suspects)) > LARGE:

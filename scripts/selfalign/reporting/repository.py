@@ -13,16 +13,6 @@ from selfalign.records.files import file_digest
 
 HASHED = 64_000_000  # bytes; a larger untracked file is told by its size alone
 PATCHED = 5_000_000  # bytes of all untracked files in the patch, the smallest first; others are told by name
-PLAIN = (
-    "-c",
-    "diff.noprefix=false",
-    "-c",
-    "diff.mnemonicPrefix=false",
-    "-c",
-    "diff.orderFile=",
-    "-c",
-    "color.ui=false",
-)
 PATCH = (  # which `git apply` takes, whatever the user's settings say
     *("diff", "HEAD", "--binary", "--full-index", "--unified=3", "--no-relative", "--submodule=short", "--no-color"),
     *("--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "-O/dev/null"),
