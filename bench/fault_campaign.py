@@ -190,6 +190,10 @@ def _stop_in_the_middle(campaign: Campaign, folder: Path, *before: str) -> bool:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return False
+        if "Complete log(s)" in (folder / "screen.txt").read_text():  # libfaketime may keep what has failed from ending
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
         time.sleep(0.1)
     return True
 

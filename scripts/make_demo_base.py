@@ -26,6 +26,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=22_500_000, help="tokens to train on")
     parser.add_argument("--threads", type=int, default=1, help="processor threads")
+    parser.add_argument("--start", type=Path, help="go on from the exported model in this folder, with its tokenizer")
+    parser.add_argument("--rate", type=float, default=1.0, help="of the peak learning rates, for instance with --start")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--vocabulary", type=int, default=1536)
@@ -54,6 +56,18 @@ def _commit() -> str | None:
     return result.stdout.strip() or None
 
 
+def _before(start: Path | None) -> dict | None:
+    """Return what is recorded of the model that training went on from."""
+    if start is None:
+        return None
+    record = read_json(start / "training_record.json")
+    return {
+        key: record[key]
+        for key in ("seed", "git_commit", "steps", "tokens", "wall_s", "hardware", "note")
+        if key in record
+    }
+
+
 def main() -> None:
     """Make the model, or export or evaluate what there is."""
     arguments = _arguments()
@@ -62,7 +76,7 @@ def main() -> None:
     import torch
     import transformers
 
-    from selfalign.demo import corpus, model, train
+    from selfalign.demo import corpus, javascript, model, train
     from selfalign.demo.card import model_card
     from selfalign.prompts.documents import load_prompts
 
@@ -82,10 +96,14 @@ def main() -> None:
         write_text(folder / "README.md", model_card(record))
         return
     snippets, held_out = corpus.load_snippets(arguments.files)
-    text = corpus.Corpus(snippets, prompts.headers, arguments.seed)
+    javascript_snippets = javascript.load_snippets(arguments.files)
+    text = corpus.Corpus(snippets, javascript_snippets, prompts.headers, arguments.seed)
     state = folder / ".training_state.pt"
     if state.exists():
         tokenizer = model.load_tokenizer(folder)
+    elif arguments.start:
+        tokenizer = model.load_tokenizer(arguments.start)
+        tokenizer.save(str(folder / "tokenizer.json"))
     else:
         count = train.TOKENIZER_DOCUMENTS if arguments.files is None else 200
         # Documents beyond any that training reads.
@@ -98,8 +116,15 @@ def main() -> None:
         heads=max(1, arguments.width // 64),
         hidden=arguments.width * 11 // 4,
     )
-    settings = train.Settings(tokens=arguments.tokens, seed=arguments.seed)
+    settings = train.Settings(
+        tokens=arguments.tokens,
+        seed=arguments.seed,
+        matrix_rate=train.Settings.matrix_rate * arguments.rate,
+        embedding_rate=train.Settings.embedding_rate * arguments.rate,
+    )
     run = train.Training(text, tokenizer, size, settings, state)
+    if arguments.start and not state.exists():
+        run.network.load_state_dict(model.load(arguments.start)[0].state_dict())
     if not arguments.export_only:
         run.run()
     model.export(run.network, tokenizer, folder)
@@ -109,6 +134,7 @@ def main() -> None:
         "parameters": sum(weight.numel() for weight in run.network.parameters()),
         "size": model.describe(size),
         "settings": train.settings_record(settings),
+        "started_from": _before(arguments.start),
         "steps": run.step,
         "tokens": run.step * settings.batch,
         "documents": run.stream.next,
@@ -116,6 +142,7 @@ def main() -> None:
             "kind_weights": corpus.KIND_WEIGHTS,
             "loss_weights": train.LOSS_WEIGHTS,
             "snippets": len(snippets),
+            "javascript_snippets": len(javascript_snippets),
             "snippets_kept_for_evaluation": len(held_out),
             "snippet_packages": corpus.package_versions(),
         },

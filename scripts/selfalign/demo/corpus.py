@@ -1,4 +1,4 @@
-"""The pretraining text of the demo's base model: documents of four kinds, rendered as the pipeline renders them."""
+"""The pretraining text of the demo's base model: documents of all kinds, rendered as the pipeline renders them."""
 
 import ast
 import hashlib
@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfalign.demo import javascript
 from selfalign.demo.concepts import concepts_of, pick_concepts
+from selfalign.demo.evolution import CHANGES, change_task
 from selfalign.demo.tasks import (
     Task,
     choose_forms,
@@ -24,14 +26,44 @@ from selfalign.demo.tasks import (
 from selfalign.prompts.documents import (
     DIFFICULTIES,
     concepts_example,
+    evolution_example,
+    independent_tests_example,
     instruction_example,
+    problem_example,
     render_document,
     response_example,
+    snippet_instruction_example,
 )
 
 # How often a document is of a kind; response documents hold more than half of the tokens.
-KIND_WEIGHTS = {"response": 42, "instruction": 34, "concepts": 21, "code": 3}
-MOST_EXAMPLES = {"response": 4, "instruction": 7, "concepts": 3, "code": 3}
+KIND_WEIGHTS = {
+    "response": 30,
+    "instruction": 22,
+    "concepts": 15,
+    "snippet_instruction": 7,
+    "problem": 6,
+    "evolution": 6,
+    "tests": 4,
+    "code": 2,
+    "javascript response": 8,
+    "javascript instruction": 5,
+    "javascript concepts": 5,
+}
+MOST_EXAMPLES = {
+    "response": 4,
+    "instruction": 7,
+    "concepts": 3,
+    "snippet_instruction": 3,
+    "problem": 3,
+    "evolution": 6,
+    "tests": 5,
+    "code": 3,
+}
+JAVASCRIPT_HEADERS = {
+    "concepts": "Concepts of JavaScript code.",
+    "instruction": "JavaScript tasks from properties.",
+    "response": "JavaScript tasks with solution and tests.",
+}
 HEADER_RATE = 0.8  # share of the documents that begin with the header of the prompt file
 SHORT_SNIPPETS = 0.75  # share of the library snippets drawn from the short ones: more lists of concepts in a step
 SHORT_CHARACTERS = 350
@@ -144,36 +176,54 @@ class Corpus:
 
     Args:
         snippets: Real functions.
+        javascript_snippets: Real functions in JavaScript, with their concepts.
         headers: Headers of the prompt file, by document kind.
         seed: Seed of the stream.
     """
 
-    def __init__(self, snippets: list[Snippet], headers: dict[str, str], seed: int):
-        self.snippets, self.headers, self.seed = snippets, headers, seed
+    def __init__(
+        self,
+        snippets: list[Snippet],
+        javascript_snippets: list[tuple[str, tuple[str, ...]]],
+        headers: dict[str, str],
+        seed: int,
+    ):
+        self.snippets, self.javascript_snippets, self.headers, self.seed = snippets, javascript_snippets, headers, seed
         self.short = [snippet for snippet in snippets if len(snippet.code) <= SHORT_CHARACTERS] or snippets
 
     def document(self, number: int) -> Document:
         """Return one document."""
         rng = random.Random(f"{self.seed} {number}")
         kind = rng.choices(list(KIND_WEIGHTS), list(KIND_WEIGHTS.values()))[0]
+        language, _, kind = kind.rpartition(" ")
         count = rng.randint(1, MOST_EXAMPLES[kind])
         if kind == "code":
             return Document(kind, "\n\n\n".join(self._code(rng) for _ in range(count)))
-        examples, snippets = [], []
-        for _ in range(count):
-            if kind == "response":
-                examples.append(self._response(rng))
-            elif kind == "instruction":
-                examples.append(self._instruction(rng))
-            else:
-                snippet, concepts = self._concepts(rng)
-                snippets.append(snippet)
-                examples.append(concepts_example(snippet, concepts))
-        text = render_document(self.headers[kind] if rng.random() < HEADER_RATE else "", examples)
+        if language:
+            header = JAVASCRIPT_HEADERS[kind]
+            write = {
+                "concepts": self._javascript_concepts,
+                "instruction": self._javascript_instruction,
+                "response": self._javascript_response,
+            }[kind]
+        else:
+            header = self.headers[kind]
+            write = {
+                "concepts": self._concepts,
+                "instruction": self._instruction,
+                "response": self._response,
+                "snippet_instruction": self._snippet_instruction,
+                "problem": self._problem,
+                "evolution": self._evolution,
+                "tests": self._tests,
+            }[kind]
+        written = [write(rng) for _ in range(count)]
+        text = render_document(header if rng.random() < HEADER_RATE else "", [example for example, _ in written])
         silent, start = [], 0
-        for snippet in snippets:
-            start = text.index(snippet, start)
-            silent.append((start, start + len(snippet)))
+        for _, snippet in written:
+            if snippet:
+                start = text.index(snippet, start)
+                silent.append((start, start + len(snippet)))
         return Document(kind, text, tuple(silent))
 
     def real_concepts(self, rng: random.Random) -> tuple[str, ...]:
@@ -198,23 +248,66 @@ class Corpus:
         steps = ", then ".join(operation.fill(rng.choice(operation.kind.phrases)) for operation in task.operations)
         return self._task_code(rng, task, f"{steps[0].upper()}{steps[1:]}.")
 
-    def _concepts(self, rng: random.Random) -> tuple[str, tuple[str, ...]]:
+    def _snippet(self, rng: random.Random) -> Snippet:
+        return rng.choice(self.short if rng.random() < SHORT_SNIPPETS else self.snippets)
+
+    # The writers of one example return its text and the part of it that the model only reads.
+
+    def _concepts(self, rng: random.Random) -> tuple[str, str]:
         if rng.random() < REAL_CONCEPTS:
-            snippet = rng.choice(self.short if rng.random() < SHORT_SNIPPETS else self.snippets)
-            return snippet.code, pick_concepts(rng, list(snippet.concepts))
+            snippet = self._snippet(rng)
+            return concepts_example(snippet.code, pick_concepts(rng, list(snippet.concepts))), snippet.code
         while True:
             code = self._task_code(rng, sample_task(rng))
             concepts = concepts_of(ast.parse(code))
             if len(concepts) >= 2:
-                return code, pick_concepts(rng, concepts)
+                return concepts_example(code, pick_concepts(rng, concepts)), code
 
-    def _instruction(self, rng: random.Random) -> str:
+    def _instruction(self, rng: random.Random) -> tuple[str, str]:
         concepts = self.real_concepts(rng)
         task = sample_task(rng, difficulty=rng.choice(DIFFICULTIES), concepts=concepts)
-        return instruction_example(task.category, task.difficulty, concepts, instruction_of(task))
+        return instruction_example(task.category, task.difficulty, concepts, instruction_of(task)), ""
 
-    def _response(self, rng: random.Random) -> str:
+    def _response(self, rng: random.Random) -> tuple[str, str]:
         task = sample_task(rng)
-        forms, style, _ = choose_forms(task, rng, bugs=True)
         tests = tests_of(task, sample_inputs(rng, task))
-        return response_example(instruction_of(task), fenced(code_of(task, forms, style)), fenced(tests))
+        return response_example(instruction_of(task), fenced(self._task_code(rng, task)), fenced(tests)), ""
+
+    def _tests(self, rng: random.Random) -> tuple[str, str]:
+        task = sample_task(rng)
+        return independent_tests_example(instruction_of(task), fenced(tests_of(task, sample_inputs(rng, task)))), ""
+
+    def _snippet_instruction(self, rng: random.Random) -> tuple[str, str]:
+        snippet, task = self._inspired(rng)
+        return snippet_instruction_example(snippet, task.category, task.difficulty, instruction_of(task)), snippet
+
+    def _problem(self, rng: random.Random) -> tuple[str, str]:
+        snippet, task = self._inspired(rng)
+        return problem_example(snippet, instruction_of(task), fenced(self._task_code(rng, task))), snippet
+
+    def _inspired(self, rng: random.Random) -> tuple[str, Task]:
+        """Return a real snippet and a task led by concepts that the snippet has."""
+        snippet = self._snippet(rng)
+        return snippet.code, sample_task(rng, concepts=pick_concepts(rng, list(snippet.concepts)))
+
+    def _evolution(self, rng: random.Random) -> tuple[str, str]:
+        task, change = sample_task(rng), rng.choice(CHANGES)
+        return evolution_example(instruction_of(task), change, instruction_of(change_task(rng, task, change))), ""
+
+    def _javascript_concepts(self, rng: random.Random) -> tuple[str, str]:
+        code, concepts = rng.choice(self.javascript_snippets)
+        chosen = pick_concepts(rng, list(concepts))
+        return concepts_example(code, chosen).replace("```python", "```javascript", 1), code
+
+    def _javascript_instruction(self, rng: random.Random) -> tuple[str, str]:
+        concepts = self.real_concepts(rng)
+        task = sample_task(rng, concepts=concepts)
+        text = instruction_example(task.category, task.difficulty, concepts, javascript.instruction_of(task))
+        return text.replace("language: Python", "language: JavaScript", 1), ""
+
+    def _javascript_response(self, rng: random.Random) -> tuple[str, str]:
+        task = sample_task(rng)
+        code = javascript.code_of(task, *javascript.choose_forms(task, rng, bugs=True))
+        tests = javascript.tests_of(task, sample_inputs(rng, task))
+        fenced_code, fenced_tests = javascript.fenced(code), javascript.fenced(tests)
+        return response_example(javascript.instruction_of(task), fenced_code, fenced_tests), ""

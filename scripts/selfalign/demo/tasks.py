@@ -105,10 +105,20 @@ def sample_operations(
         if held_out is not None and is_held_out(tuple(kind.name for kind in chosen)) != held_out:
             continue
         operations = tuple(Operation(kind, rng.choice(kind.params) if kind.params else 0) for kind in chosen)
-        if len({operation.k for operation in operations if operation.kind.params}) == sum(
-            1 for operation in operations if operation.kind.params
-        ) and is_testable(operations):
+        if is_sequence(operations):
             return operations
+
+
+def is_sequence(operations: tuple[Operation, ...]) -> bool:
+    """Return whether operations make sense one after the other, with parameters that differ, and can be tested."""
+    kinds = [operation.kind for operation in operations]
+    parameters = [operation.k for operation in operations if operation.kind.params]
+    return (
+        all(_follows(kind, kinds[:number]) for number, kind in enumerate(kinds))
+        and not any(kind.final for kind in kinds[:-1])
+        and len(set(parameters)) == len(parameters)
+        and is_testable(operations)
+    )
 
 
 def sample_task(

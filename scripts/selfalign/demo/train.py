@@ -17,7 +17,16 @@ from selfalign.records.progress import Progress
 
 TOKENIZER_DOCUMENTS = 6_000
 # A list of concepts is short beside its snippet and a task beside its solution: else they come last.
-LOSS_WEIGHTS = {"response": 1.0, "instruction": 2.5, "concepts": 6.0, "code": 1.0}
+LOSS_WEIGHTS = {
+    "response": 1.0,
+    "instruction": 2.5,
+    "concepts": 6.0,
+    "snippet_instruction": 2.5,
+    "problem": 1.0,
+    "evolution": 1.5,
+    "tests": 1.0,
+    "code": 1.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

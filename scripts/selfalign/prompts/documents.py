@@ -12,8 +12,10 @@ from pathlib import Path
 
 CATEGORIES = ("function", "class", "program")
 DIFFICULTIES = ("easy", "medium", "hard")
-KINDS = ("concepts", "instruction", "response")
+KINDS = ("concepts", "instruction", "response")  # of the documents that every prompt file has a header for
+MORE_KINDS = ("snippet_instruction", "problem", "evolution", "tests")  # only for the methods that ask for them
 NEXT_EXAMPLE = "## Example"
+_SOLUTION = "\n### Solution\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +80,31 @@ class Shot:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evolution:
+    """One worked example of a change to a task."""
+
+    id: str
+    change: str
+    instruction: str
+    evolved: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromptSet:
     """The headers (by document kind) and the worked examples of one prompt file."""
 
     headers: dict[str, str]
     shots: tuple[Shot, ...]
+    evolutions: tuple[Evolution, ...] = ()
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The changes that tasks may be asked for, in the order of their first worked examples."""
+        return tuple(dict.fromkeys(evolution.change for evolution in self.evolutions))
 
 
 def load_prompts(path: str | Path, tags: str | None = None) -> PromptSet:
-    """Read a prompt file: `headers` (concepts, instruction, response) and `shots`.
+    """Read a prompt file: `headers` (concepts, instruction, response; more for some methods), `shots`, `evolutions`.
 
     Args:
         tags: Style of the response documents that the examples are for; None is none.
@@ -100,8 +118,10 @@ def load_prompts(path: str | Path, tags: str | None = None) -> PromptSet:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read as a prompt file ({' '.join(str(error).split())})") from error
-    if not isinstance(data, dict) or set(data) != {"headers", "shots"} or set(data["headers"]) != set(KINDS):
-        raise ValueError(f"{path}: expected the keys headers (with {', '.join(KINDS)}) and shots")
+    if not isinstance(data, dict) or not {"headers", "shots"} <= set(data) <= {"headers", "shots", "evolutions"}:
+        raise ValueError(f"{path}: expected the keys headers, shots and, for Evol-Instruct, evolutions")
+    if not isinstance(data["headers"], dict) or not set(KINDS) <= set(data["headers"]) <= {*KINDS, *MORE_KINDS}:
+        raise ValueError(f"{path}: headers: expected {', '.join(KINDS)}, and possibly {', '.join(MORE_KINDS)}")
     shots = []
     for number, item in enumerate(data["shots"], 1):
         try:
@@ -118,7 +138,17 @@ def load_prompts(path: str | Path, tags: str | None = None) -> PromptSet:
         shots.append(shot)
     if not shots:
         raise ValueError(f"{path}: no examples under shots")
-    return PromptSet(headers={kind: text.strip() for kind, text in data["headers"].items()}, shots=tuple(shots))
+    evolutions = []
+    for number, item in enumerate(data.get("evolutions", ()), 1):
+        try:
+            evolutions.append(Evolution(**item))
+        except TypeError as error:
+            raise ValueError(f"{path}, evolution {number}: {error}") from error
+    return PromptSet(
+        headers={kind: text.strip() for kind, text in data["headers"].items()},
+        shots=tuple(shots),
+        evolutions=tuple(evolutions),
+    )
 
 
 def concepts_example(snippet: str, concepts: tuple[str, ...] | None = None) -> str:
@@ -136,6 +166,35 @@ def instruction_example(
         f"concepts: {', '.join(concepts)}\n### Instruction\n"
     )
     return text if instruction is None else f"{text}{instruction.strip()}\n\n"
+
+
+def snippet_instruction_example(snippet: str, category: str, difficulty: str, instruction: str | None = None) -> str:
+    """Render snippet, properties and instruction: a task without the way through concepts."""
+    text = (
+        f"### Snippet\n```python\n{snippet.strip()}\n```\n### Properties\ncategory: {category}\nlanguage: Python\n"
+        f"difficulty: {difficulty}\n### Instruction\n"
+    )
+    return text if instruction is None else f"{text}{instruction.strip()}\n\n"
+
+
+def problem_example(snippet: str, problem: str | None = None, solution: str | None = None) -> str:
+    """Render snippet, problem and solution, which OSS-Instruct asks for at once."""
+    text = f"### Snippet\n```python\n{snippet.strip()}\n```\n### Problem\n"
+    if problem is None:
+        return text
+    return f"{text}{problem.strip()}{_SOLUTION}{solution.strip()}\n\n"
+
+
+def evolution_example(instruction: str, change: str, evolved: str | None = None) -> str:
+    """Render a task, the change that is asked for, and the changed task, as in Evol-Instruct."""
+    text = f"### Task\n{instruction.strip()}\n### Change\n{change}\n### Changed task\n"
+    return text if evolved is None else f"{text}{evolved.strip()}\n\n"
+
+
+def independent_tests_example(instruction: str, tests: str | None = None) -> str:
+    """Render instruction and tests: tests that no response has been seen for."""
+    text = f"### Instruction\n{instruction.strip()}\n### Tests\n"
+    return text if tests is None else f"{text}{tests.strip()}\n\n"
 
 
 def response_example(
