@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from selfalign.archiving.inputs import prompt_files
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.engines.port import load_settings
+from selfalign.generation.instructions import METHODS
 from selfalign.records.files import digest, file_digest
 from selfalign.records.shards import file_names, number_of_rounds, numbered, round_names
 from selfalign.seeds.filters import CORPUS_FILTERS, JUDGE, ROW_FILTERS, DocstringJudge, parse_filters
@@ -38,7 +39,10 @@ try:
     if workflow.is_main_process:
         require_writable()
     config = load_configuration(config, root=workflow.basedir)
-    ENGINE_SETTINGS = load_settings(json.dumps(config["engine"]))
+    ENGINES = {
+        name: load_settings(json.dumps(config["engine"] | model.get("engine", {})))
+        for name, model in config["models"].items()
+    }
 except ValueError as error:
     sys.exit(f"error: {error}")
 
@@ -52,8 +56,8 @@ GENERATIONS = config["generations"] | pilot_generations(config)
 DATASETS = config["datasets"] | pilot_datasets(config)
 
 # Rules run `python` and `$SCRIPTS/{rule}.py`. Here, not in the rules, stands where both are, so that moving the
-# repository reruns nothing. With --sdm conda the environment of the rule provides python. $ENGINE stands
-# here as rules have only those of its settings as params that completions depend on: the rest may change at any time.
+# repository reruns nothing. With --sdm conda the environment of the rule provides python. The engines' settings stand
+# here, as rules have only those as params that completions depend on: the rest may change at any time.
 if any(method.name == "CONDA" for method in workflow.deployment_settings.deployment_method):
     PATHS = {"core": "", "vllm": "", "ds1000": ""}
 else:
@@ -62,11 +66,19 @@ else:
         "vllm": f"{os.environ.get('SELFALIGN_VLLM_ENV', Path(workflow.basedir, '.venv-vllm'))}/bin:",
         "ds1000": f"{os.environ.get('SELFALIGN_DS1000_ENV', Path(workflow.basedir, '.venv-ds1000'))}/bin:",
     }
+
+ENGINE_SETTINGS = {"ENGINE": config["engine"]} | {
+    f"ENGINE_OF_{name.encode().hex()}": config["engine"] | model["engine"]
+    for name, model in config["models"].items()
+    if "engine" in model
+}
 shell.prefix(
     f"set -euo pipefail; export SCRIPTS={str(Path(workflow.basedir, 'scripts'))!r} ROOT={workflow.basedir!r} "
-    f"ENGINE={shlex.quote(json.dumps(config['engine'])).replace('{', '{{').replace('}', '}}')} "
     f"HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1; "
-    f"core='{PATHS['core']}'; vllm='{PATHS['vllm']}'; ds1000='{PATHS['ds1000']}'; export PATH=\"$core$PATH\"; "
+    + "".join(f"export {name}={shlex.quote(json.dumps(value))}; " for name, value in ENGINE_SETTINGS.items())
+    .replace("{", "{{")
+    .replace("}", "}}")
+    + f"core='{PATHS['core']}'; vllm='{PATHS['vllm']}'; ds1000='{PATHS['ds1000']}'; export PATH=\"$core$PATH\"; "
 )
 
 
@@ -249,12 +261,77 @@ def filter_steps(corpus):
     return ["filtered", "judged"] if judge_of(corpus) else ["filtered"]
 
 
+# Engines
+
+
+def asked_model(wildcards):
+    """Return the name of the model that a rule asks: a generation's, a corpus's judge, or the one that is scored."""
+    if "generation" in wildcards.keys():
+        return generation_of(wildcards)["generator"]
+    return judge_of(wildcards.corpus)["model"] if "corpus" in wildcards.keys() else wildcards.model
+
+
+def engine_variable(wildcards):
+    """Return the environment variable that holds the engine's settings for the model that a rule asks."""
+    own = f"ENGINE_OF_{asked_model(wildcards).encode().hex()}"
+    return own if own in ENGINE_SETTINGS else "ENGINE"
+
+
+def engine_identity(wildcards):
+    """Return those settings of the engine that completions depend on."""
+    return as_json(ENGINES[asked_model(wildcards)].identity())
+
+
+def engine_gpus(wildcards):
+    """Return the GPUs of a job that asks a model."""
+    return ENGINES[asked_model(wildcards)].gpus()
+
+
+def engine_environment(wildcards):
+    """Return the name of the environment of a job that asks a model."""
+    return "vllm" if ENGINES[asked_model(wildcards)].kind == "vllm" else "core"
+
+
+def engine_conda(wildcards):
+    """Return the file of the environment of a job that asks a model."""
+    return f"../envs/{engine_environment(wildcards)}.yaml"
+
+
 # Generation and selection
 
 
 def generation_of(wildcards):
     """Return the config entry of a rule's generation."""
     return GENERATIONS[wildcards.generation]
+
+
+def of_methods(*methods):
+    """Return the names of the generations of some methods."""
+    return [name for name, generation in GENERATIONS.items() if generation["method"] in methods]
+
+
+def drawn_seeds(wildcards):
+    """Return the option that draws some of the corpus's seeds, if some are."""
+    seeds = generation_of(wildcards)["seeds"]
+    return ["--draw", str(seeds)] if seeds else []
+
+
+def method_input(wildcards):
+    """Return what a generation's method reads beside its concepts, by name."""
+    generation = generation_of(wildcards)
+    paths = {
+        "seeds": f"results/corpora/{generation['corpus']}/seeds.parquet",
+        "instructions": f"results/generations/{generation['instructions']}/instructions/{wildcards.shard}.jsonl",
+    }
+    reads = METHODS[generation["method"]].reads
+    return {reads: paths[reads]} if reads else {}
+
+
+def method_options(wildcards, input):
+    """Return the command-line options of a generation's method, where it is not the default one."""
+    generation = generation_of(wildcards)
+    reads = METHODS[generation["method"]].reads
+    return ["--method", generation["method"], f"--{reads}", str(input[reads])] if reads else []
 
 
 def round_of(wildcards):
@@ -442,10 +519,6 @@ def reported_artifacts(wildcards):
 BENCHMARK_FILES = expand("results/benchmarks/{benchmark}.jsonl", benchmark=config["benchmarks"])
 PRETRAINED = [name for name, model in config["models"].items() if "pretrained" in model]
 TRAINED = [name for name, model in config["models"].items() if "base" in model]
-ENGINE_ENV = "vllm" if config["engine"]["kind"] == "vllm" else "core"
-ENGINE_CONDA = f"../envs/{ENGINE_ENV}.yaml"
-ENGINE_IDENTITY = as_json(ENGINE_SETTINGS.identity())
-ENGINE_GPUS = ENGINE_SETTINGS.gpus()
 PYTHON_VERSION = platform.python_version()
 SANDBOX = as_json(config["sandbox"])
 

@@ -67,18 +67,19 @@ rule complete_benchmark:
     benchmark:
         "results/logs/complete_benchmark/{model}/{benchmark}.benchmark.tsv"
     conda:
-        ENGINE_CONDA
+        engine_conda
     resources:
-        gpu=ENGINE_GPUS,
+        gpu=engine_gpus,
     params:
         code=code("complete_benchmark"),
         settings=lambda wildcards: as_json(completion_settings(wildcards)),
-        engine=ENGINE_IDENTITY,
+        engine=engine_identity,
+        engine_variable=engine_variable,
         seed=config["seed"],
-        env=ENGINE_ENV,
+        env=engine_environment,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/complete_benchmark.py --model {input.model:q} "
-        '--engine "$ENGINE" --benchmark {input.benchmark:q} --settings {params.settings:q} '
+        '--engine "${params.engine_variable}" --benchmark {input.benchmark:q} --settings {params.settings:q} '
         "--run-seed {params.seed} --label completions/{wildcards.model}/{wildcards.benchmark} "
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 

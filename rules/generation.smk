@@ -1,4 +1,5 @@
 # Generation: the model names the concepts of each seed, writes an instruction from them, and answers it with tests.
+# Other methods ask for no concepts, change instructions, or take those of another generation (generations.*.method).
 # REQUIRES  results/corpora/{corpus}/seeds.parquet  results/models/{generator}/model.json  a prompt file
 # MAKES     results/generations/{generation}/concepts/{shard}.jsonl  instructions/{shard}.jsonl  responses/{shard}.jsonl
 #           and, with adaptive sampling, responses/{shard}.{round}.jsonl, which need the verdicts of the rounds before
@@ -18,27 +19,80 @@ rule generate_concepts:
         "results/logs/generate_concepts/{generation}/{shard}.log",
     benchmark:
         "results/logs/generate_concepts/{generation}/{shard}.benchmark.tsv"
+    wildcard_constraints:
+        generation=names(of_methods("self-oss-instruct")),
     conda:
-        ENGINE_CONDA
+        engine_conda
     resources:
-        gpu=ENGINE_GPUS,
+        gpu=engine_gpus,
     params:
         code=code("generate_concepts"),
         options=lambda wildcards: generation_options(wildcards, "concepts"),
-        engine=ENGINE_IDENTITY,
+        engine=engine_identity,
+        engine_variable=engine_variable,
         shards=lambda wildcards: generation_of(wildcards)["shards"],
-        draw=lambda wildcards: ["--draw", str(seeds)] if (seeds := generation_of(wildcards)["seeds"]) else [],
-        env=ENGINE_ENV,
+        draw=drawn_seeds,
+        env=engine_environment,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/generate_concepts.py --seeds {input.seeds:q} "
         "--shard {wildcards.shard} --shards {params.shards} {params.draw:q} --model {input.model:q} --prompts {input.prompts:q} "
-        '--engine "$ENGINE" {params.options:q} --label concepts/{wildcards.generation}/{wildcards.shard} '
+        '--engine "${params.engine_variable}" {params.options:q} --label concepts/{wildcards.generation}/{wildcards.shard} '
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 
 
-rule generate_instructions:
-    """Ask the model for a task with given concepts, category and difficulty."""
+rule list_seeds:
+    """List the seeds of a shard, for a method that asks for no concepts."""
     input:
+        seeds=lambda wildcards: f"results/corpora/{generation_of(wildcards)['corpus']}/seeds.parquet",
+    output:
+        rows="results/generations/{generation}/concepts/{shard}.jsonl",
+        stats="results/generations/{generation}/concepts/{shard}.json",
+    log:
+        "results/logs/list_seeds/{generation}/{shard}.log",
+    wildcard_constraints:
+        generation=names(of_methods("seed-instruct", "oss-instruct")),
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("list_seeds"),
+        shards=lambda wildcards: generation_of(wildcards)["shards"],
+        draw=drawn_seeds,
+        samples=lambda wildcards: generation_of(wildcards)["samples"]["concepts"],
+        seed=config["seed"],
+    shell:
+        "python $SCRIPTS/list_seeds.py --seeds {input.seeds:q} --shard {wildcards.shard} --shards {params.shards} "
+        "{params.draw:q} --samples {params.samples} --run-seed {params.seed} --output {output.rows:q} "
+        "--stats {output.stats:q} 2>&1 | tee {log:q}"
+
+
+ruleorder: generate_instructions > take_rows  # evol-instruct takes the concepts only
+
+
+rule take_rows:
+    """Take over concepts, or concepts and instructions, of another generation."""
+    input:
+        lambda wildcards: f"results/generations/{generation_of(wildcards)['instructions']}/{{kind}}/{{shard}}.jsonl",
+    output:
+        rows="results/generations/{generation}/{kind}/{shard}.jsonl",
+        stats="results/generations/{generation}/{kind}/{shard}.json",
+    log:
+        "results/logs/take_rows/{generation}/{kind}/{shard}.log",
+    wildcard_constraints:
+        generation=names(of_methods("evol-instruct", "answers")),
+        kind="concepts|instructions",
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("take_rows"),
+    shell:
+        "python $SCRIPTS/take_rows.py --rows {input:q} --stage {wildcards.kind} --output {output.rows:q} "
+        "--stats {output.stats:q} 2>&1 | tee {log:q}"
+
+
+rule generate_instructions:
+    """Ask the model for a task: with given concepts, category and difficulty, or as another method has it."""
+    input:
+        unpack(method_input),
         concepts="results/generations/{generation}/concepts/{shard}.jsonl",
         model=lambda wildcards: model_file(generation_of(wildcards)["generator"]),
         prompts=lambda wildcards: resource(generation_of(wildcards)["prompts"]),
@@ -49,20 +103,24 @@ rule generate_instructions:
         "results/logs/generate_instructions/{generation}/{shard}.log",
     benchmark:
         "results/logs/generate_instructions/{generation}/{shard}.benchmark.tsv"
+    wildcard_constraints:
+        generation=names(of_methods("self-oss-instruct", "seed-instruct", "oss-instruct", "evol-instruct")),
     conda:
-        ENGINE_CONDA
+        engine_conda
     resources:
-        gpu=ENGINE_GPUS,
+        gpu=engine_gpus,
     params:
         code=code("generate_instructions"),
         options=lambda wildcards: generation_options(wildcards, "instruction"),
-        engine=ENGINE_IDENTITY,
+        engine=engine_identity,
+        engine_variable=engine_variable,
+        method=method_options,
         categories=lambda wildcards: as_json(generation_of(wildcards)["categories"]),
-        env=ENGINE_ENV,
+        env=engine_environment,
     shell:
-        "PATH=${params.env}$PATH python $SCRIPTS/generate_instructions.py --concepts {input.concepts:q} "
+        "PATH=${params.env}$PATH python $SCRIPTS/generate_instructions.py --concepts {input.concepts:q} {params.method:q} "
         "--category-weights {params.categories:q} --model {input.model:q} --prompts {input.prompts:q} "
-        '--engine "$ENGINE" {params.options:q} --label instructions/{wildcards.generation}/{wildcards.shard} '
+        '--engine "${params.engine_variable}" {params.options:q} --label instructions/{wildcards.generation}/{wildcards.shard} '
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 
 
@@ -84,19 +142,20 @@ rule generate_responses:
     wildcard_constraints:
         shard=r"\d{5}(\.\d+)?",
     conda:
-        ENGINE_CONDA
+        engine_conda
     resources:
-        gpu=ENGINE_GPUS,
+        gpu=engine_gpus,
     params:
         code=code("generate_responses"),
         options=lambda wildcards: generation_options(wildcards, "response"),
-        engine=ENGINE_IDENTITY,
+        engine=engine_identity,
+        engine_variable=engine_variable,
         tags=lambda wildcards: generation_of(wildcards)["tags"],
         earlier=earlier_options,
         until=until_passed,
-        env=ENGINE_ENV,
+        env=engine_environment,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/generate_responses.py --instructions {input.instructions:q} "
         "--model {input.model:q} --prompts {input.prompts:q} --tags {params.tags} {params.earlier:q} {params.until:q} "
-        '--engine "$ENGINE" {params.options:q} --label responses/{wildcards.generation}/{wildcards.shard} '
+        '--engine "${params.engine_variable}" {params.options:q} --label responses/{wildcards.generation}/{wildcards.shard} '
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"

@@ -36,7 +36,7 @@ rule report_pilot:
         settings=lambda wildcards: as_json(generation_of(wildcards)),
         pilots=lambda wildcards: [f"{tags}={pilot}" for tags, pilot in pilots_of(wildcards.generation).items()],
         seed=config["seed"],
-        gpus=ENGINE_GPUS,
+        gpus=engine_gpus,
     shell:
         "python $SCRIPTS/report_pilot.py --results results --generation {wildcards.generation} "
         "--settings {params.settings:q} --pilots {params.pilots:q} --seeds {input.seeds:q} --gpus {params.gpus} "

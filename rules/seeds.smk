@@ -75,18 +75,19 @@ rule judge_seeds:
     benchmark:
         "results/logs/judge_seeds/{corpus}/{part}.benchmark.tsv"
     conda:
-        ENGINE_CONDA
+        engine_conda
     resources:
-        gpu=ENGINE_GPUS,
+        gpu=engine_gpus,
     params:
         code=code("judge_seeds"),
         filters=lambda wildcards: as_json([judge_of(wildcards.corpus)]),
-        engine=ENGINE_IDENTITY,
+        engine=engine_identity,
+        engine_variable=engine_variable,
         seed=config["seed"],
-        env=ENGINE_ENV,
+        env=engine_environment,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/judge_seeds.py --input {input.functions:q} "
-        '--filters {params.filters:q} --model {input.model:q} --engine "$ENGINE" --prompts {input.prompts:q} '
+        '--filters {params.filters:q} --model {input.model:q} --engine "${params.engine_variable}" --prompts {input.prompts:q} '
         "--run-seed {params.seed} --label judge/{wildcards.corpus}/{wildcards.part} "
         "--kept {output.kept:q} --rejected {output.rejected:q} --stats {output.funnel:q} 2>&1 | tee {log:q}"
 

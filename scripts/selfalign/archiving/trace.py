@@ -10,6 +10,7 @@ from selfalign.archiving.inputs import edited_since, find_input
 from selfalign.generation.rebuilding import rebuild_request
 from selfalign.records.files import file_digest, read_json
 from selfalign.records.rows import Concepts, Function, Instruction, Response, Row, RowType, Verdict
+from selfalign.records.shards import maker
 from selfalign.reporting.artifacts import read_provenance
 from selfalign.reporting.generations import shard_files
 from selfalign.reporting.write import read_config
@@ -188,18 +189,15 @@ def _in_generation(
     traced = _trace(config, entry["corpus"], seed, row_id)
     traced.generation = generation
     traced.model = {"entry": entry["generator"], **_model(results, entry["generator"]), "engine": config["engine"]}
-    named = entry["prompts"]
-    prompts = folder / inputs[named] if named in inputs else find_input(named, (folder, root))
-    edited = None
-    if prompts and prompts.is_file():
-        edited = edited_since(named, prompts, read_provenance(results / "provenance.json") or {})
-    traced.prompts = {"path": named, "sha256": file_digest(prompts) if prompts and prompts.is_file() else None}
-    parent: Row = seed
+    traced.prompts, _, _ = _prompts(folder, entry["prompts"], root, inputs)
+    before: list[Row] = [seed]
     for kind, (row, path) in zip(KINDS[1:], found, strict=False):
-        sampling, prompt, doubt = _asked(row, parent, entry, prompts, edited, config["seed"])
+        wrote = config["generations"][maker(config["generations"], generation, FILES[kind][0])]
+        _, prompts, edited = _prompts(folder, wrote["prompts"], root, inputs)
+        sampling, prompt, doubt = _asked(row, before, wrote, prompts, edited, config["seed"])
         where = path.relative_to(folder).as_posix()
         traced.steps.append(Step(kind=kind, row=row, file=where, sampling=sampling, prompt=prompt, doubt=doubt))
-        parent = row
+        before.append(row)
     if traced.kind == "response":
         one = _first(results, generation, entry, "verdicts", Verdict, row_id)
         if one:
@@ -216,6 +214,17 @@ def _in_generation(
     return traced
 
 
+def _prompts(
+    folder: Path, named: str, root: Path, inputs: Mapping[str, str]
+) -> tuple[dict[str, str | None], Path | None, str | None]:
+    """Return what a prompt file is called with its digest, where it is, and whether it was edited since the run."""
+    path = folder / inputs[named] if named in inputs else find_input(named, (folder, root))
+    if not path or not path.is_file():
+        return {"path": named, "sha256": None}, None, None
+    edited = edited_since(named, path, read_provenance(folder / "results" / "provenance.json") or {})
+    return {"path": named, "sha256": file_digest(path)}, path, edited
+
+
 def _model(results: Path, name: str) -> dict:
     path = results / "models" / name / "model.json"
     known = read_json(path) if path.is_file() else {}
@@ -223,14 +232,16 @@ def _model(results: Path, name: str) -> dict:
 
 
 def _asked(
-    row: Row, parent: Row, entry: Mapping, prompts: Path | None, edited: str | None, run_seed: int
+    row: Row, before: list[Row], entry: Mapping, prompts: Path | None, edited: str | None, run_seed: int
 ) -> tuple[dict, str | None, str | None]:
     """Return sampling settings, prompt, and doubts of a row."""
-    if prompts is None or not prompts.is_file():
+    if row.finish_reason == "not asked":
+        return {}, None, "the method asks for no concepts"
+    if prompts is None:
         return {"seed": row.seed}, None, f"the prompt file {entry['prompts']} is not there"
     if edited:
         return {"seed": row.seed}, None, f"{edited}, so what the model got is not known"
-    request, shots = rebuild_request(row.id, parent, entry, prompts, run_seed)
+    request, shots = rebuild_request(row, before, entry, prompts, run_seed)
     sampling = {
         "temperature": request.temperature,
         "top_p": request.top_p,

@@ -1,79 +1,90 @@
-"""Concepts, a category and a difficulty to an instruction (second step of the paper's section 2.1)."""
+"""Instructions (second step of the paper's section 2.1), by any of the methods."""
 
-import itertools
-import json
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from selfalign.generation.stages import Job, Settings, run_stage
-from selfalign.prompts.documents import CATEGORIES, DIFFICULTIES, instruction_example, parse_instruction
-from selfalign.records.commands import derive_seed
-from selfalign.records.files import file_digest, read_jsonl
-from selfalign.records.rows import Concepts, Instruction, load_rows
+from selfalign.generation.methods import evol_instruct, oss_instruct, seed_instruct, self_oss_instruct
+from selfalign.generation.methods.method import Asked, Parent
+from selfalign.generation.stages import Settings, run_stage
+from selfalign.prompts.documents import load_prompts
+from selfalign.records.files import file_digest, read_jsonl, read_table
+from selfalign.records.rows import Concepts, Function, Instruction, load_rows
+
+METHODS = {
+    "self-oss-instruct": self_oss_instruct.METHOD,
+    "seed-instruct": seed_instruct.METHOD,
+    "oss-instruct": oss_instruct.METHOD,
+    "evol-instruct": evol_instruct.METHOD,
+}
 
 
-def generate_instructions(concepts: Path, category_weights: dict[str, float], settings: Settings) -> None:
-    """Write the instructions of one shard's concepts; every instruction draws its own category and difficulty.
+def generate_instructions(
+    concepts: Path,
+    category_weights: Mapping[str, float],
+    settings: Settings,
+    *,
+    method: str = "self-oss-instruct",
+    seeds: Path | None = None,
+    instructions: Path | None = None,
+) -> None:
+    """Write the instructions of one shard's concepts; rows that were dropped go no further.
 
     Args:
-        concepts: JSON lines of `Concepts` rows; dropped ones go no further.
+        concepts: JSON lines of `Concepts` rows.
         category_weights: Category to weight, from `load_weights`.
         settings: Options shared by the stages.
-    """
-    jobs = []
-    for row in load_rows(Concepts, read_jsonl(concepts), str(concepts)):
-        if row.drop:
-            continue
-        jobs += [instruction_job(row, k, category_weights, settings.run_seed) for k in range(settings.samples)]
-    run_stage("instructions", "instruction", jobs, [file_digest(concepts), category_weights], settings)
-
-
-def instruction_job(row: Concepts, number: int, category_weights: dict[str, float], run_seed: int) -> Job:
-    """Return the job that asks for one instruction from concepts, by the sample's number."""
-    row_id = f"{row.id}-i{number}"
-    category, difficulty = draw_properties(row_id, category_weights, run_seed)
-    return Job(
-        parent=row.id,
-        ids=[row_id],
-        example=instruction_example(category, difficulty, tuple(row.concepts)),
-        make=partial(_make, category, difficulty, row.concepts),
-    )
-
-
-def _make(category: str, difficulty: str, concepts: list[str], common: dict, text: str, drop: str | None):
-    instruction, malformed = parse_instruction(text)
-    return Instruction(
-        **common,
-        category=category,
-        difficulty=difficulty,
-        concepts=concepts,
-        instruction=instruction,
-        drop=drop or malformed,
-    )
-
-
-def load_weights(text: str) -> dict[str, float]:
-    """Read category weights from JSON, in the order of `CATEGORIES`.
+        method: Of `METHODS`.
+        seeds: Parquet of `Function` rows, for methods that show the seeds' code.
+        instructions: JSON lines of the instructions to change, for methods that change some.
 
     Raises:
-        ValueError: not JSON, an unknown category, or weights that are no weights.
+        ValueError: a file that the method needs was not given, or a row's parent is not in it.
     """
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--category-weights: not JSON ({error}): {text}") from error
-    known = ", ".join(CATEGORIES)
-    if not isinstance(data, dict) or not set(data) <= set(CATEGORIES):
-        raise ValueError(f"--category-weights: expected an object with the categories {known}; found {text}")
-    numbers = [value for value in data.values() if type(value) in (int, float) and value >= 0]
-    if len(numbers) < len(data) or not sum(numbers) > 0:
-        raise ValueError(f"--category-weights: weights must be at least 0 and not all 0; found {text}")
-    return {category: data[category] for category in CATEGORIES if category in data}
+    chosen = METHODS[method]
+    given = {"seeds": seeds, "instructions": instructions}
+    for name, path in given.items():
+        if (path is not None) != (chosen.reads == name):
+            raise ValueError(f"--method {method}: --{name} is {'needed' if path is None else 'of no use'}")
+    asked = Asked(
+        categories=category_weights,
+        changes=load_prompts(settings.prompts).changes if chosen.reads == "instructions" else (),
+        run_seed=settings.run_seed,
+    )
+    jobs, not_asked = [], []
+    for parent in _parents(concepts, seeds, instructions):
+        if parent.instruction is None:
+            jobs += [chosen.job(parent, number, asked) for number in range(settings.samples)]
+        elif parent.instruction.drop:
+            not_asked.append(replace(parent.instruction, drop=f"original: {parent.instruction.drop}"))
+        else:
+            jobs.append(chosen.job(parent, sample_number(parent.instruction), asked))
+    inputs = [file_digest(concepts), dict(category_weights)]
+    if method != "self-oss-instruct":
+        inputs += [method, *(file_digest(path) for path in (seeds, instructions) if path)]
+    run_stage("instructions", chosen.kind, jobs, inputs, settings, not_asked=not_asked)
 
 
-def draw_properties(row_id: str, weights: dict[str, float], run_seed: int) -> tuple[str, str]:
-    """Draw category (by weight) and difficulty (uniformly) from the run's seed and the row's id."""
-    mark = derive_seed(run_seed, "category", row_id) / 2**48 * sum(weights.values())
-    reached = itertools.accumulate(weights.values())
-    category = next(name for name, upto in zip(weights, reached, strict=True) if mark < upto)
-    return category, DIFFICULTIES[derive_seed(run_seed, "difficulty", row_id) % len(DIFFICULTIES)]
+def sample_number(row: Instruction) -> int:
+    """Return the number of a row among those of its concepts; a changed instruction has that of the original."""
+    return int(row.id.rpartition("-i")[2])
+
+
+def _parents(concepts: Path, seeds: Path | None, instructions: Path | None) -> Iterator[Parent]:
+    """Yield what instructions are made from, in the order of their rows."""
+    rows = [row for row in load_rows(Concepts, read_jsonl(concepts), str(concepts)) if not row.drop]
+    if instructions is not None:
+        by_id = {row.id: row for row in rows}
+        for row in load_rows(Instruction, read_jsonl(instructions), str(instructions)):
+            yield Parent(concepts=_parent(by_id, row, concepts), instruction=row)
+        return
+    wanted = {row.parent for row in rows}
+    functions = {} if seeds is None else {row["id"]: row for row in read_table(seeds) if row["id"] in wanted}
+    for row in rows:
+        yield Parent(concepts=row, seed=None if seeds is None else Function.load(_parent(functions, row, seeds)))
+
+
+def _parent(rows: Mapping, row: Concepts | Instruction, path: Path):
+    if row.parent not in rows:
+        raise ValueError(f"row {row.id}: its parent {row.parent} is not in {path}; give the file of the same run")
+    return rows[row.parent]

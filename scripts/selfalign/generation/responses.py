@@ -91,15 +91,20 @@ def generate_responses(
 
 
 def response_job(row: Instruction, samples: Iterable[int], tags: str) -> Job:
-    """Return the job that asks for responses to an instruction, samples by their numbers."""
+    """Return the job that asks for responses to an instruction, samples by their numbers.
+
+    An instruction that came with its solution (OSS-Instruct) has that as each response, and only tests are asked for.
+    """
+    example = response_example(row.instruction, row.solution or None, tags=tags)
+    given = example.removeprefix(response_example(row.instruction, tags=tags))
     return Job(
         parent=row.id,
         ids=[f"{row.id}-r{k}" for k in samples],
-        example=response_example(row.instruction, tags=tags),
-        make=partial(_make, tags),
+        example=example,
+        make=partial(_make, tags, given),
     )
 
 
-def _make(tags: str, common: dict, text: str, drop: str | None) -> Response:
-    response, tests, malformed = parse_response(text, tags=tags)
+def _make(tags: str, given: str, common: dict, text: str, drop: str | None) -> Response:
+    response, tests, malformed = parse_response(given + text, tags=tags)
     return Response(**common, text=text, response=response, tests=tests, drop=drop or malformed)

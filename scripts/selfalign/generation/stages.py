@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -80,12 +80,16 @@ class FewShot:
     """Renders prompts of one document kind over a fixed number of seeded, ordered sets of worked examples."""
 
     def __init__(self, kind: str, prompts: PromptSet, settings: Sampling, tags: str = "xml"):
-        if settings.shots > len(prompts.shots):
-            raise ValueError(f"--shots is {settings.shots}, but {settings.prompts} has {len(prompts.shots)} examples")
+        examples = prompts.examples(kind)
+        if kind not in prompts.headers:
+            raise ValueError(f"{settings.prompts}: headers: {kind} is missing, which this method's prompts begin with")
+        if settings.shots > len(examples):
+            what = "evolutions" if kind == "evolution" else "examples"
+            raise ValueError(f"--shots is {settings.shots}, but {settings.prompts} has {len(examples)} {what}")
         self.header = prompts.headers[kind]
         self.kind, self.run_seed, self.tags = kind, settings.run_seed, tags
         self.sets = [
-            Random(derive_seed(settings.run_seed, "shots", kind, number)).sample(prompts.shots, settings.shots)
+            Random(derive_seed(settings.run_seed, "shots", kind, number)).sample(examples, settings.shots)
             for number in range(settings.shot_sets)
         ]
 
@@ -140,7 +144,16 @@ def build_request(stage: str, job: Job, few_shot: FewShot, settings: Sampling) -
     return request, prompt.shots
 
 
-def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: Settings, *, tags: str = "xml") -> None:
+def run_stage(
+    stage: str,
+    kind: str,
+    jobs: list[Job],
+    inputs: object,
+    settings: Settings,
+    *,
+    tags: str = "xml",
+    not_asked: Sequence[Row] = (),
+) -> None:
     """Complete all jobs and write rows and stats.
 
     Args:
@@ -150,6 +163,7 @@ def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: 
         inputs: What else the rows depend on, for the side file's key.
         settings: The command's options.
         tags: How the parts of a response document are marked, of `STYLES`.
+        not_asked: Dropped rows that are written after the others, so that the funnel adds up.
     """
     clock = Clock.start()
     engine_settings = load_settings(settings.engine)
@@ -189,14 +203,15 @@ def run_stage(stage: str, kind: str, jobs: list[Job], inputs: object, settings: 
         loading = time.monotonic() - begin
         rows = complete_rows(engine, requests, side, lambda key, k: by_id[key][0].ids[k], to_row, settings.label)
         usage = engine.usage
-    write_jsonl(settings.output, rows.values())
-    drops = Counter(row["drop"] for row in rows.values() if row["drop"])
+    written = [*rows.values(), *(row.dump() for row in not_asked)]
+    write_jsonl(settings.output, written)
+    drops = Counter(row["drop"] for row in written if row["drop"])
     write_json(
         settings.stats,
         {
             "stage": stage,
             "label": settings.label,
-            "rows": len(rows),
+            "rows": len(written),
             "dropped": dict(sorted(drops.items())),
             "generated": len(side.rows) - stored,  # without those of an earlier, killed run, as times and tokens are
             "load_s": round(loading, 3),

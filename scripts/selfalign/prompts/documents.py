@@ -97,6 +97,10 @@ class PromptSet:
     shots: tuple[Shot, ...]
     evolutions: tuple[Evolution, ...] = ()
 
+    def examples(self, kind: str) -> tuple[Shot, ...] | tuple[Evolution, ...]:
+        """Return the worked examples of a document kind."""
+        return self.evolutions if kind == "evolution" else self.shots
+
     @property
     def changes(self) -> tuple[str, ...]:
         """The changes that tasks may be asked for, in the order of their first worked examples."""
@@ -200,20 +204,29 @@ def independent_tests_example(instruction: str, tests: str | None = None) -> str
 def response_example(
     instruction: str, response: str | None = None, tests: str | None = None, *, tags: str = "xml"
 ) -> str:
-    """Render instruction, response and tests; without a response, the open end that the model continues."""
+    """Render instruction, response and tests; without tests, or response and tests, with an open end for the model."""
     style = STYLES[tags]
     text = f"{style.opens[0]}{instruction.strip()}{style.opens[1]}"
     if response is None:
         return text
-    return f"{text}{response.strip()}{style.opens[2]}{tests.strip()}{style.closes}"
+    text = f"{text}{response.strip()}{style.opens[2]}"
+    return text if tests is None else f"{text}{tests.strip()}{style.closes}"
 
 
-def shot_example(kind: str, shot: Shot, *, tags: str = "xml") -> str:
+def shot_example(kind: str, shot: Shot | Evolution, *, tags: str = "xml") -> str:
     """Render a worked example as a document of the given kind."""
     if kind == "concepts":
         return concepts_example(shot.snippet, shot.concepts)
     if kind == "instruction":
         return instruction_example(shot.category, shot.difficulty, shot.concepts, shot.instruction)
+    if kind == "snippet_instruction":
+        return snippet_instruction_example(shot.snippet, shot.category, shot.difficulty, shot.instruction)
+    if kind == "problem":
+        return problem_example(shot.snippet, shot.instruction, shot.response)
+    if kind == "evolution":
+        return evolution_example(shot.instruction, shot.change, shot.evolved)
+    if kind == "tests":
+        return independent_tests_example(shot.instruction, shot.tests)
     return response_example(shot.instruction, shot.response, shot.tests, tags=tags)
 
 
@@ -251,6 +264,16 @@ def parse_instruction(text: str) -> tuple[str, str | None]:
     if "### " in instruction or "<instruction>" in instruction:
         return instruction, "malformed instruction"
     return instruction, None
+
+
+def parse_problem(text: str) -> tuple[str, str, str | None]:
+    """Split a completion into problem and solution; return them with None, or with the drop reason."""
+    parts = text.split(_SOLUTION)
+    if len(parts) != 2:
+        return text.strip(), "", "no solution" if len(parts) == 1 else "several solutions"
+    problem, malformed = parse_instruction(parts[0])
+    solution = parts[1].strip()
+    return problem, solution, malformed or (None if code_blocks(solution) else "no code in solution")
 
 
 def parse_response(text: str, *, tags: str = "xml") -> tuple[str, str, str | None]:

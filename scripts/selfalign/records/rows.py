@@ -77,7 +77,14 @@ class Concepts(Row):
 
 @dataclass(frozen=True, kw_only=True)
 class Instruction(Row):
-    """A task that the base model wrote from concepts, category and difficulty."""
+    """A task that the model wrote: from concepts, category and difficulty, or as another method has it.
+
+    Attributes:
+        category: What was asked for; "any" where the method asks for none, as in `difficulty`.
+        solution: Code that was written with the task, in one text (OSS-Instruct).
+        original: The task that was changed (Evol-Instruct).
+        change: The change that was asked for (Evol-Instruct).
+    """
 
     parent: str
     shots: list[str]
@@ -88,6 +95,14 @@ class Instruction(Row):
     concepts: list[str]
     instruction: str
     drop: str | None
+    solution: str = ""
+    original: str = ""
+    change: str = ""
+
+    def dump(self) -> dict:
+        """Return the row as a plain dictionary, without what its method does not have."""
+        row = asdict(self)
+        return {name: value for name, value in row.items() if value or name not in ("solution", "original", "change")}
 
 
 @dataclass(frozen=True, kw_only=True)

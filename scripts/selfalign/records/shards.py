@@ -24,3 +24,15 @@ def number_of_rounds(settings: Mapping) -> int:
 def file_names(kind: str, shard: str, rounds: int) -> list[str]:
     """Return the names of one kind of file of a shard, without suffix, in the order of the rounds."""
     return round_names(shard, rounds if kind in SAMPLED else 1)
+
+
+def maker(generations: Mapping[str, Mapping], name: str, kind: str) -> str:
+    """Return the generation whose model wrote a kind of rows that a generation has: its own, or one it takes them from.
+
+    Args:
+        generations: The config's table.
+    """
+    settings = generations[name]
+    answers = settings["method"] == "answers" and kind == "instructions"
+    taken = settings["instructions"] and (kind == "concepts" or answers)
+    return maker(generations, settings["instructions"], kind) if taken else name

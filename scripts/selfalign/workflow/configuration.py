@@ -10,6 +10,8 @@ import jsonschema
 import yaml
 
 SCHEMA = "rules/schemas/config.schema.yaml"
+TAKES_INSTRUCTIONS = ("evol-instruct", "answers")  # methods that take the instructions of another generation
+SHARED = ("corpus", "seeds", "shards", "samples.concepts", "samples.instruction")  # which then are the other's, too
 TABLES = ("corpora", "generations", "datasets", "models", "benchmarks")
 SOURCE_KEYS = {  # kind to the keys that it needs and those that it may have
     "python-packages": (("packages",), ()),
@@ -114,6 +116,12 @@ def _references(config: dict, root: Path) -> Iterator[str]:
         yield from present(generation["prompts"], f"generations.{name}.prompts")
         if not any(generation["categories"].values()):
             yield f"generations.{name}.categories: every weight is 0"
+        other, method = generation["instructions"], generation["method"]
+        if (other is not None) != (method in TAKES_INSTRUCTIONS):
+            takes = " and ".join(TAKES_INSTRUCTIONS)
+            yield f"generations.{name}: 'instructions' belongs to the methods {takes}; the method here is {method}"
+        elif other is not None:
+            yield from known("generations", other, f"generations.{name}.instructions")
     for name, dataset in config["datasets"].items():
         yield from known("generations", dataset["generation"], f"datasets.{name}.generation")
         if isinstance(dataset["size"], str):
@@ -126,10 +134,16 @@ def _references(config: dict, root: Path) -> Iterator[str]:
         elif "pretrained" in model:
             for key in sorted({"dataset", "train"} & set(model)):
                 yield f"{at}.{key}: a pretrained model is not trained here; give it 'base' and 'dataset' instead"
+            whole = load_schema(root)
+            engine = _Validator(whole["properties"]["engine"] | {"$defs": whole["$defs"]})
+            for error in engine.iter_errors(config["engine"] | model.get("engine", {})):
+                yield from (f"{at}.engine.{line}" for line in _explain(error))
             path = model["pretrained"]
             if path.startswith((".", "/", "resources/")) or path.count("/") > 1:  # a hub id is NAME or OWNER/NAME
                 yield from present(path, f"{at}.pretrained")
         else:
+            if "engine" in model:
+                yield f"{at}.engine: belongs to given models; a trained one runs on the run's engine"
             yield from known("models", model["base"], f"{at}.base")
             if "dataset" in model:
                 yield from known("datasets", model["dataset"], f"{at}.dataset")
@@ -157,7 +171,8 @@ def _cycles(config: dict) -> Iterator[str]:
         if table == "corpora":
             return [("models", item["model"]) for item in entry["filters"] if "model" in item]
         if table == "generations":
-            return [("corpora", entry["corpus"]), ("models", entry["generator"])]
+            other = [("generations", entry["instructions"])] if entry["instructions"] else []
+            return [("corpora", entry["corpus"]), ("models", entry["generator"]), *other]
         if table == "datasets":
             like = [("datasets", entry["size"].removeprefix("like:"))] if isinstance(entry["size"], str) else []
             return [("generations", entry["generation"]), *like]
@@ -188,6 +203,37 @@ def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, date) else value
 
 
+def _share_settings(config: dict) -> Iterator[str]:
+    """Fill in what a generation shares with the one that its instructions are of; yield what contradicts that."""
+    generations = config.get("generations")
+    if not isinstance(generations, dict) or not all(isinstance(entry, dict) for entry in generations.values()):
+        return
+
+    def value(entry: dict, key: str) -> object:
+        table, _, part = key.rpartition(".")
+        inner = entry.get(table, {}) if table else entry
+        return inner.get(part) if isinstance(inner, dict) else None
+
+    def visit(name: str, way: tuple[str, ...]) -> Iterator[str]:
+        entry = generations[name]
+        other = entry.get("instructions")
+        if other not in generations or other in way:
+            return  # which is refused elsewhere
+        yield from visit(other, (*way, other))
+        for key in SHARED:
+            theirs, own = value(generations[other], key), value(entry, key)
+            if theirs is None and own is None:
+                continue
+            if own is not None and own != theirs:
+                yield f"generations.{name}.{key}: is {own!r}, but {other}, whose instructions these are, has {theirs!r}"
+            else:
+                table, _, part = key.rpartition(".")
+                (entry.setdefault(table, {}) if table else entry)[part] = theirs
+
+    found = [line for name in generations for line in visit(name, (name,))]
+    yield from dict.fromkeys(found)
+
+
 def load_configuration(config: dict, root: str | Path) -> dict:
     """Return the config with all defaults filled in.
 
@@ -203,9 +249,10 @@ def load_configuration(config: dict, root: str | Path) -> dict:
     for model in config.get("models", {}).values() if isinstance(config.get("models"), dict) else ():
         if isinstance(model, dict) and "base" in model:
             model.setdefault("train", {})
+    refused = list(_share_settings(config))
     errors = sorted(_Validator(load_schema(root)).iter_errors(config), key=lambda error: str(error.absolute_path))
     lines = [line for error in errors for line in _explain(error)]
-    lines = lines or list(_references(config, root)) or list(_cycles(config))
+    lines = lines + refused or list(_references(config, root)) or list(_cycles(config))
     if lines:
         raise ValueError("the config is wrong:\n" + "\n".join(f"  {line}" for line in lines))
     return config

@@ -6,6 +6,8 @@ They are ordinary entries, made by the ordinary rules, but no part of the config
 
 from collections.abc import Mapping
 
+from selfalign.records.shards import maker
+
 
 def pilot_name(generation: str, tags: str) -> str:
     """Return the name of a pilot's generation and dataset; no entry of a config can begin like this."""
@@ -17,7 +19,12 @@ def pilot_generations(config: Mapping) -> dict[str, dict]:
     pilot = config["pilot"]
     return {
         pilot_name(name, tags): generation
-        | {"seeds": min(pilot["seeds"], generation["seeds"] or pilot["seeds"]), "shards": 1, "tags": tags}
+        | {
+            "seeds": min(pilot["seeds"], generation["seeds"] or pilot["seeds"]),
+            "shards": 1,
+            "tags": tags,
+            "instructions": generation["instructions"] and pilot_name(generation["instructions"], tags),
+        }
         for name, generation in config["generations"].items()
         for tags in pilot["tags"]
     }
@@ -44,6 +51,11 @@ def pilot_targets(config: Mapping) -> tuple[list[str], dict[str, str]]:
 
     A pilot comes before a long run; what first has to train a model is none.
     """
-    models = {name: generation["generator"] for name, generation in config["generations"].items()}
-    trained = {name: model for name, model in models.items() if "pretrained" not in config["models"][model]}
-    return [name for name in models if name not in trained], trained
+    generations = config["generations"]
+    trained = {}
+    for name in generations:
+        makers = dict.fromkeys(maker(generations, name, kind) for kind in ("concepts", "instructions", "responses"))
+        models = [generations[other]["generator"] for other in makers]
+        if own := [model for model in models if "pretrained" not in config["models"][model]]:
+            trained[name] = own[0]
+    return [name for name in generations if name not in trained], trained
