@@ -219,6 +219,12 @@ def corpus_source(corpus):
     return as_json(source)
 
 
+def corpus_unit(wildcards):
+    """Return the options that make a corpus of snippets; nothing for one of functions."""
+    unit = config["corpora"][wildcards.corpus]["unit"]
+    return [] if unit == "functions" else ["--unit", unit, "--run-seed", str(config["seed"])]
+
+
 def corpus_files(wildcards):
     """Return the files that a part is read from, so that an edited one reruns its extraction; some sources have none."""
     parts = config["corpora"][wildcards.corpus]["parts"]

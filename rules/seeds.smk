@@ -15,7 +15,7 @@ if any(
 
 
 rule extract_functions:
-    """Extract the top-level functions with docstrings of one part of a corpus."""
+    """Extract the top-level functions with docstrings of one part of a corpus, or a random snippet of each file."""
     input:
         files=corpus_files,
     output:
@@ -32,8 +32,9 @@ rule extract_functions:
         source=lambda wildcards: corpus_source(wildcards.corpus),
         versions=source_versions,
         parts=lambda wildcards: config["corpora"][wildcards.corpus]["parts"],
+        unit=corpus_unit,
     shell:
-        "python $SCRIPTS/extract_functions.py --source {params.source:q} --part {wildcards.part} --parts {params.parts} "
+        "python $SCRIPTS/extract_functions.py --source {params.source:q} --part {wildcards.part} --parts {params.parts} {params.unit:q} "
         "--output {output.functions:q} --stats {output.funnel:q} 2>&1 | tee {log:q}"
 
 

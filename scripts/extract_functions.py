@@ -1,9 +1,10 @@
-"""Extract the top-level functions with docstrings of one part of a corpus."""
+"""Extract the top-level functions with docstrings of one part of a corpus, or a random snippet of each file."""
 
 import argparse
 import resource
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from selfalign.matching.funnels import Funnel
 from selfalign.records.commands import run_command
@@ -12,7 +13,10 @@ from selfalign.records.progress import Progress
 from selfalign.records.rows import Function
 from selfalign.seeds.extraction import Extraction, extract_functions
 from selfalign.seeds.part import FUNCTION_COLUMNS
+from selfalign.seeds.snippets import extract_snippets
 from selfalign.seeds.sources import load_source
+
+UNITS = ("functions", "snippets")
 
 
 def main() -> None:
@@ -26,6 +30,8 @@ def main() -> None:
     parser.add_argument("--label", help="name in progress lines and statistics")
     parser.add_argument("--output", required=True, help="functions (Parquet)")
     parser.add_argument("--stats", required=True, help="statistics and funnel (JSON)")
+    parser.add_argument("--unit", choices=UNITS, default="functions", help="what is extracted (default: functions)")
+    parser.add_argument("--run-seed", type=int, default=0, help="draws the snippets")
     options = parser.parse_args()
     if not 0 <= options.part < options.parts:
         raise ValueError(f"--part {options.part}: with --parts {options.parts} it must be 0 to {options.parts - 1}")
@@ -34,11 +40,14 @@ def main() -> None:
     units = source.part(options.part, options.parts)
     label = options.label or f"functions {options.part}/{options.parts}"
     extraction = Extraction()
+    extract = extract_functions
+    if options.unit == "snippets":
+        extract = partial(extract_snippets, run_seed=options.run_seed)
 
     def functions() -> Iterator[Function]:
         progress = Progress(label, len(units), unit=source.unit)
         for unit in units:
-            yield from extract_functions(source.read(unit), extraction)
+            yield from extract(source.read(unit), extraction)
             progress.add()
 
     write_table(options.output, (row.dump() for row in functions()), FUNCTION_COLUMNS)

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from selfalign.engines.resumable import Clock
+from selfalign.generation.stages import stats_without_engine
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_jsonl, write_json, write_jsonl
 
@@ -15,8 +17,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="JSON lines to write")
     parser.add_argument("--stats", type=Path, required=True, help="JSON with the count to write")
     args = parser.parse_args()
+    clock = Clock.start()
     count = write_jsonl(args.output, read_jsonl(args.rows))
-    write_json(args.stats, {"stage": args.stage, "rows": count, "wall_s": 0.0, "cpu_s": 0.0})
+    write_json(args.stats, stats_without_engine(args.stage, count, clock))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from tiny_model import make_model
 
 from selfalign.engines.models import write_model
 from selfalign.engines.port import Completion, Usage
-from selfalign.generation.instructions import draw_properties, load_weights
+from selfalign.generation.methods.properties import draw_properties, load_weights
 from selfalign.prompts.documents import load_prompts
 from selfalign.records.files import read_json, read_jsonl, read_table, write_jsonl, write_table
 from selfalign.records.rows import Concepts, Function, Instruction, Response

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from selfalign.engines.resumable import Clock
-from selfalign.generation.stages import Job, Settings, run_stage
+from selfalign.generation.stages import Job, Settings, run_stage, stats_without_engine
 from selfalign.prompts.documents import concepts_example, parse_concepts
 from selfalign.records.commands import derive_seed
 from selfalign.records.files import file_digest, read_table, write_json, write_jsonl
@@ -60,8 +60,7 @@ def list_seeds(
         for number in range(samples)
     ]
     write_jsonl(output, rows)
-    wall, cpu = clock.read()
-    write_json(stats, {"stage": "concepts", "rows": len(rows), "wall_s": round(wall, 3), "cpu_s": round(cpu, 3)})
+    write_json(stats, stats_without_engine("concepts", len(rows), clock))
 
 
 def concepts_job(seed: str, code: str, samples: Iterable[int]) -> Job:

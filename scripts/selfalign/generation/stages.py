@@ -219,3 +219,15 @@ def run_stage(
         },
     )
     side.discard()
+
+
+def stats_without_engine(stage: str, rows: int, clock: Clock) -> dict:
+    """Return the stats of rows that no model was asked for."""
+    return {
+        "stage": stage,
+        "rows": rows,
+        "dropped": {},
+        "generated": 0,
+        "load_s": 0.0,
+        **engine_stats(Usage(), clock, "none"),
+    }

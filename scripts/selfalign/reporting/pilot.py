@@ -92,6 +92,7 @@ def _read_cost(paths: Sequence[Path], engine: bool) -> Cost:
     for path in paths:
         stats = read_json(path)
         try:
+            engine = engine and stats["engine"] != "none"  # rows that no model was asked for
             found.append(
                 Cost(
                     rows=stats["rows"],

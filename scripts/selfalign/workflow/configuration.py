@@ -12,6 +12,7 @@ import yaml
 SCHEMA = "rules/schemas/config.schema.yaml"
 TAKES_INSTRUCTIONS = ("evol-instruct", "answers")  # methods that take the instructions of another generation
 SHARED = ("corpus", "seeds", "shards", "samples.concepts", "samples.instruction")  # which then are the other's, too
+SNIPPET_FILTERS = ("size", "bad_words", "licences", "benchmarks", "near_duplicates")  # which need no definition
 TABLES = ("corpora", "generations", "datasets", "models", "benchmarks")
 SOURCE_KEYS = {  # kind to the keys that it needs and those that it may have
     "python-packages": (("packages",), ()),
@@ -103,6 +104,9 @@ def _references(config: dict, root: Path) -> Iterator[str]:
         if "path" in source:
             yield from present(source["path"], f"corpora.{name}.source.path")
         for number, item in enumerate(corpus["filters"]):
+            if corpus["unit"] == "snippets" and item["name"] not in SNIPPET_FILTERS:
+                allowed = ", ".join(SNIPPET_FILTERS)
+                yield f"corpora.{name}.filters.{number}: {item['name']} is for functions; snippets can have {allowed}"
             if item["name"] == "docstring_judge":
                 at = f"corpora.{name}.filters.{number}"
                 if "model" in item:
