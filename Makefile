@@ -1,9 +1,12 @@
 # The developer's verbs. Each sets up what it needs.
 SNAKEMAKE = .venv/bin/python -m snakemake
-.PHONY: run test test-vllm test-slurm lint setup
+.PHONY: run ablations test test-vllm test-slurm lint setup
 
 run: setup  ## Set up and run the default config; print the result table
 	@$(SNAKEMAKE) --cores all
+
+ablations: setup  ## The paper's tables 8 to 11 on the demo model, with intervals: runs/ablations/results/report/experiment.html
+	@$(SNAKEMAKE) --cores all --configfile recipes/demo-ablations.yaml --directory runs/ablations
 
 test: setup  ## Set up and pass the tests
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "not vllm and not slurm"
