@@ -306,6 +306,11 @@ def engine_conda(wildcards):
 # Generation and selection
 
 
+def seed_of(entry):
+    """Return the seed of a generation, dataset or model: its own, else the run's."""
+    return entry.get("seed", config["seed"])
+
+
 def generation_of(wildcards):
     """Return the config entry of a rule's generation."""
     return GENERATIONS[wildcards.generation]
@@ -382,7 +387,7 @@ def generation_options(wildcards, stage):
         "top-p": generation["top_p"],
         "max-tokens": generation["max_tokens"][stage],
         "samples": samples_of(wildcards, stage),
-        "run-seed": config["seed"],
+        "run-seed": seed_of(generation),
     }
     return [part for name, value in options.items() for part in (f"--{name}", str(value))]
 
@@ -406,8 +411,9 @@ def like(wildcards):
 
 
 def selection_settings(wildcards):
-    """Return a dataset's settings; the size of another dataset is not one of them, it comes with --like."""
-    settings = {key: value for key, value in dataset_of(wildcards).items() if key != "generation"}
+    """Return a dataset's settings; the size of another dataset and the seed are none, they come with options."""
+    others = ("generation", "seed", "replicate_of")
+    settings = {key: value for key, value in dataset_of(wildcards).items() if key not in others}
     return {**settings, "size": None} if isinstance(settings["size"], str) else settings
 
 

@@ -35,7 +35,7 @@ rule select_pairs:
         settings=lambda wildcards: as_json(selection_settings(wildcards)),
         like=lambda wildcards, input: ["--like", *input.like] if input.like else [],
         empty=may_be_empty,
-        seed=config["seed"],
+        seed=lambda wildcards: seed_of(dataset_of(wildcards)),
         folder=subpath(output.pairs, parent=True),
     shell:
         "python $SCRIPTS/select_pairs.py --seeds {input.seeds:q} {params.generation:q} "

@@ -75,7 +75,7 @@ rule complete_benchmark:
         settings=lambda wildcards: as_json(completion_settings(wildcards)),
         engine=engine_identity,
         engine_variable=engine_variable,
-        seed=config["seed"],
+        seed=lambda wildcards: seed_of(config["models"][wildcards.model]),
         env=engine_environment,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/complete_benchmark.py --model {input.model:q} "

@@ -35,7 +35,7 @@ rule report_pilot:
         code=code("report_pilot"),
         settings=lambda wildcards: as_json(generation_of(wildcards)),
         pilots=lambda wildcards: [f"{tags}={pilot}" for tags, pilot in pilots_of(wildcards.generation).items()],
-        seed=config["seed"],
+        seed=lambda wildcards: seed_of(generation_of(wildcards)),
         gpus=engine_gpus,
     shell:
         "python $SCRIPTS/report_pilot.py --results results --generation {wildcards.generation} "

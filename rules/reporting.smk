@@ -25,6 +25,13 @@ rule record_run:
         "--output {output.config:q} --provenance {output.provenance:q} --changes {output.changes:q} 2>&1 | tee {log:q}"
 
 
+EXPERIMENT_PAGE = (
+    {"experiments": report("results/report/experiment.html", caption="report/experiments.rst", category="Report")}
+    if config["experiments"]
+    else {}
+)
+
+
 rule write_report:
     """Write the report: one HTML page, figures, tables and the summary that ends a run."""
     input:
@@ -45,6 +52,7 @@ rule write_report:
             caption="report/tables.rst",
             category="Tables",
         ),
+        **EXPERIMENT_PAGE,
     log:
         "results/logs/write_report.log",
     conda:

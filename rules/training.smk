@@ -49,7 +49,7 @@ rule train_model:
         code=code("train_model"),
         settings=lambda wildcards: as_json(config["models"][wildcards.model]["train"]),
         preferences=lambda wildcards, input: ["--preferences", *input.preferences] if input.preferences else [],
-        seed=config["seed"],
+        seed=lambda wildcards: seed_of(config["models"][wildcards.model]),
         folder=subpath(output.model, parent=True),
     shell:
         "python $SCRIPTS/train_model.py --base {input.base:q} --pairs {input.pairs:q} {params.preferences:q} "

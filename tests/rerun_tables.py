@@ -15,7 +15,7 @@ CONFIG = ROOT / "tests/configs/reruns.yaml"
 NAMED = {"corpora": "corpus", "generations": "generation", "datasets": "dataset", "models": "model"}
 NAMED |= {"benchmarks": "benchmark"}  # table to the wildcard that its entries' names are
 ENTRIES = {"corpora": "packages", "generations": "self", "datasets": "verified", "models": "aligned"}
-ENTRIES |= {"benchmarks": "demo"}  # those that are changed
+ENTRIES |= {"benchmarks": "demo", "experiments": "filter"}  # those that are changed
 SCHEMA = load_schema(ROOT)
 BASE = yaml.safe_load(CONFIG.read_text())
 
@@ -109,6 +109,12 @@ VALUES = {
     "benchmarks.*.stop": ["\n\n"],
     "evaluate.*.models": ("evaluate", [*BASE["evaluate"], {"models": ["preferred"], "benchmarks": ["demo"]}]),
     "evaluate.*.benchmarks": ("evaluate", [*BASE["evaluate"], {"models": ["aligned"], "benchmarks": ["measured"]}]),
+    "experiments.*.question": "Why?",
+    "experiments.*.models": ["aligned", "control", "preferred"],
+    "experiments.*.reference": "aligned",
+    "experiments.*.benchmarks": ["demo", "measured"],
+    "experiments.*.published": {"aligned": 65.2},
+    "experiments.*.source": "elsewhere",
     "engine.url": "http://localhost:8000/v1",
     "engine.model": "other",
     "engine.api_key_env": "KEY",

@@ -40,6 +40,15 @@ def test_paper_settings_are_the_defaults(config):
     assert (train["schedule"], train["warmup_ratio"], train["dropout"]) == ("linear", 0.05, 0)
 
 
+EXPERIMENT = {
+    "question": "Does it help?",
+    "models": ["base", "aligned"],
+    "reference": "base",
+    "benchmarks": ["demo"],
+    "published": {"aligned": 67.1, "base": {"demo": 45}},
+    "source": "a paper",
+    "layout": {"rows": "base", "columns": "generator"},
+}
 MISTAKES = [
     # path of the key, wrong value (or "delete"), what the message must say
     ("generations.self.temperatur", 0.5, "generations.self: unknown key 'temperatur'; did you mean 'temperature'?"),
@@ -74,12 +83,26 @@ MISTAKES = [
     ("evaluate.0.models", ["bas"], "evaluate.0.models: models has no entry 'bas'; did you mean 'base'?"),
     ("benchmarks.demo.prompt", "few-shot", "benchmarks.demo: 'prompts' belongs to 'prompt: few-shot'"),
     ("models", [1], "models: expected object, found list [1]"),
+    ("models.base.seed", 1, "models.base.seed: a pretrained model is not trained here"),
+    ("replicates", 0, "replicates: 0 is less than the minimum of 1"),
+    ("models.aligned.replicate_of", "x", "models.aligned: unknown key 'replicate_of'"),
+    ("experiments.e.model", ["base"], "experiments.e: unknown key 'model'; did you mean 'models'?"),
+    ("experiments.e.models", ["base", "alined"], "experiments.e.models: models has no entry 'alined'; did you mean"),
+    ("experiments.e.models", ["base", "aligned.2"], "experiments.e.models: models has no entry 'aligned.2'; did you"),
+    ("experiments.e.benchmarks", ["dmo"], "experiments.e.benchmarks: benchmarks has no entry 'dmo'; did you mean"),
+    ("experiments.e.reference", "control", "experiments.e.reference: 'control' is none of the experiment's models"),
+    ("experiments.e.source", "delete", "experiments.e.published: needs the key 'source' beside it"),
+    ("experiments.e.published", {"control": 1}, "experiments.e.published: 'control' is none of the experiment's"),
+    ("experiments.e.published", {"base": 101}, "experiments.e.published.base: expected a number in percent"),
+    ("experiments.e.published", {"base": {"x": 1}}, "experiments.e.published.base: 'x' is none of the experiment's"),
+    ("experiments.e.layout.rows", "size", "experiments.e.layout.rows: 'size' is not allowed"),
 ]
 
 
 @pytest.mark.parametrize(("key", "value", "message"), MISTAKES, ids=[f"{key}={value}" for key, value, _ in MISTAKES])
 def test_a_mistake_is_named(config, key, value, message):
     *way, last = [int(part) if part.isdigit() else part for part in key.split(".")]
+    config["experiments"] = {"e": copy.deepcopy(EXPERIMENT)}
     entry = config
     for part in way:
         entry = entry[part]
@@ -109,6 +132,41 @@ def test_dates_without_quotes_are_texts(config):
 def test_scores_are_made_once():
     crosses = [{"models": ["a", "b"], "benchmarks": ["x"]}, {"models": ["b"], "benchmarks": ["x", "y"]}]
     assert scores_to_make({"evaluate": crosses}) == [("a", "x"), ("b", "x"), ("b", "y")]
+
+
+def test_replicates(config):
+    """Copies lead to copies of their number, and what is given is there once; a merged config gives the same again."""
+    config["generations"]["second"] = config["generations"]["self"] | {"generator": "aligned"}
+    config["datasets"]["second"] = {"generation": "second", "seed": 5}
+    config["experiments"] = {"e": EXPERIMENT | {"models": ["base", "aligned", "control"]}}
+    config["evaluate"] = []
+    single = load_configuration(config, ROOT)
+    assert single["evaluate"] == [{"models": ["base", "aligned", "control"], "benchmarks": ["demo"]}]
+    loaded = load_configuration(config | {"replicates": 3}, ROOT)
+    assert load_configuration(loaded, ROOT) == loaded
+    assert load_configuration(loaded | {"replicates": 1}, ROOT) == single
+    for table in ("generations", "datasets", "models"):
+        originals = dict(single[table])
+        assert {name: loaded[table][name] for name in originals} == originals
+        given = {"base"} if table == "models" else set()
+        assert set(loaded[table]) - set(originals) == {f"{name}.{n}" for name in set(originals) - given for n in (2, 3)}
+    assert loaded["generations"]["self.2"]["generator"] == "base"
+    assert loaded["generations"]["second.2"]["generator"] == "aligned.2"
+    assert loaded["datasets"]["random.3"]["size"] == "like:verified.3"
+    assert loaded["datasets"]["random.3"]["generation"] == "self.3"
+    assert (loaded["models"]["aligned.3"]["base"], loaded["models"]["aligned.3"]["dataset"]) == ("base", "verified.3")
+    assert loaded["models"]["aligned.3"]["replicate_of"] == "aligned"
+    seeds = [loaded["generations"][name]["seed"] for name in ("self.2", "self.3")]
+    assert [loaded["models"][name]["seed"] for name in ("aligned.2", "aligned.3")] == seeds
+    assert len({single["seed"], *seeds, *(loaded["datasets"][f"second{n}"]["seed"] for n in ("", ".2", ".3"))}) == 6
+    assert [name for _, name in scores_to_make(loaded)] == ["demo"] * 7
+
+
+def test_a_name_that_replicates_need(config):
+    config |= {"replicates": 2}
+    config["models"]["aligned.2"] = config["models"]["base"]
+    with pytest.raises(ValueError, match=r"models.aligned.2: replicates: 2 makes a copy of models.aligned with this"):
+        load_configuration(config, ROOT)
 
 
 def _keys(schema: dict, path: str = ""):

@@ -34,7 +34,7 @@ PATTERNS = [  # of paths below results/, the first that fits: its kind and the f
     (r"logs/.*\.benchmark\.tsv", MACHINE, ()),
     (r"logs/.*", LOG, ()),
     (r"provenance\.json|changes\.patch|sandbox\.json", MACHINE, ()),
-    (r"report/(index\.html|summary\.txt|\w+/stages\.\w+)", MACHINE, ()),
+    (r"report/(index\.html|experiment\.html|summary\.txt|\w+/stages\.\w+)", MACHINE, ()),
     (r"(generations/[^/]+/verdicts/[^/]+|scores/.*/verdicts)\.jsonl", RECORDED, VERDICT),
     (r"scores/.*/measurements\.jsonl", RECORDED, ("values",)),
     (r"benchmarks/.*\.references\.jsonl", RECORDED, ("checks.*.cpu_s", "checks.*.slow")),
@@ -58,7 +58,7 @@ OURS = re.compile(  # all that a run makes below results/
         (
             r"run_config\.yaml|provenance\.json|changes\.patch|sandbox\.json",
             rf"logs/({'|'.join(RULES)})(/[^/]+)*\.(log|benchmark\.tsv)",
-            r"report/(index\.html|summary\.txt|figures/\w+\.svg|tables/\w+\.csv)",
+            r"report/(index\.html|experiment\.html|summary\.txt|figures/[\w+.-]+\.svg|tables/\w+\.csv)",
             r"corpora/[^/]+/((functions|filtered|judged)/\d+(\.rejected)?\.(json|parquet)|(seeds|rejected)\.parquet)",
             r"corpora/[^/]+/(funnel\.json|contamination\.jsonl)",
             r"generations/[^/]+/(concepts|instructions|responses|verdicts)/[\d.]+\.jsonl?",

@@ -194,7 +194,7 @@ def _in_generation(
     for kind, (row, path) in zip(KINDS[1:], found, strict=False):
         wrote = config["generations"][maker(config["generations"], generation, FILES[kind][0])]
         _, prompts, edited = _prompts(folder, wrote["prompts"], root, inputs)
-        sampling, prompt, doubt = _asked(row, before, wrote, prompts, edited, config["seed"])
+        sampling, prompt, doubt = _asked(row, before, wrote, prompts, edited, wrote.get("seed", config["seed"]))
         where = path.relative_to(folder).as_posix()
         traced.steps.append(Step(kind=kind, row=row, file=where, sampling=sampling, prompt=prompt, doubt=doubt))
         before.append(row)

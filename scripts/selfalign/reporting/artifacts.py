@@ -90,6 +90,11 @@ class Run:
         return sum(cost.wall_s for cost in self.costs)
 
 
+def replicate_number(name: str, entry: Mapping) -> int:
+    """Return which replicate an entry of the config is: 1 for an original, 2 for its first copy."""
+    return int(name.removeprefix(f"{entry['replicate_of']}.")) if "replicate_of" in entry else 1
+
+
 def evaluations(config: Mapping) -> list[tuple[str, str]]:
     """Return the (model, benchmark) pairs that the config evaluates, benchmarks grouped, in the config's order."""
     asked = {(model, name) for group in config["evaluate"] for model in group["models"] for name in group["benchmarks"]}

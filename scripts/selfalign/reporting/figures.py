@@ -1,6 +1,7 @@
 """The report's figures. Each function paints on a figure whose width is set, and sets the height itself."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
@@ -10,6 +11,19 @@ from selfalign.reporting.artifacts import Score, Training
 from selfalign.reporting.costs import Cost
 from selfalign.reporting.funnels import Stage
 from selfalign.reporting.svg import FLOW, GRID, INK, KEPT, LABEL, LOST, MUTED, NARROW, PAPER, SERIES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One line of the figure of differences."""
+
+    group: str
+    name: str
+    mean: float
+    low: float
+    high: float
+    decided: bool
+
 
 EM = 0.62  # mean width of a DejaVu Sans character, as a fraction of its size
 
@@ -185,6 +199,50 @@ def scores(figure: Figure, rows: Sequence[Score]) -> None:
     axes.set_axisbelow(True)
     axes.xaxis.set_major_formatter("{x:.0f} %")
     axes.set_xlabel("pass@1, with 95 % interval")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def differences(figure: Figure, rows: Sequence[Difference]) -> None:
+    """Draw differences with their intervals beside a line at 0, grouped; a hollow mark is one that is not decided."""
+    groups = list(dict.fromkeys(row.group for row in rows))
+    names = list(dict.fromkeys(row.name for row in rows))
+    heads = len(groups) > 1
+    left = _margin([*names, *groups] if heads else names, figure.get_figwidth())
+    lines = len(rows) + (len(groups) if heads else 0)
+    axes = _axes(figure, 0.36 * lines + 0.6, left=left, right=0.7, top=0.05, bottom=0.5)
+    place, ticks = 0, []
+    for group in groups:
+        if heads:
+            ticks.append((place, group, "bold"))
+            place += 1
+        for row in (row for row in rows if row.group == group):
+            colour = SERIES[names.index(row.name) % len(SERIES)]
+            axes.plot([100 * row.low, 100 * row.high], [place, place], color=colour, linewidth=5, alpha=0.35)
+            axes.plot(
+                [100 * row.mean],
+                [place],
+                "o",
+                markeredgecolor=colour,
+                markerfacecolor=colour if row.decided else PAPER,
+                markeredgewidth=1.8,
+                markersize=8,
+                zorder=3,
+            )
+            told = f"{100 * row.mean:+.1f}".replace("-", "−")
+            axes.text(1.02, place, told, transform=axes.get_yaxis_transform(), va="center", color=INK)
+            ticks.append((place, row.name, "normal"))
+            place += 1
+    axes.axvline(0, color=MUTED, linewidth=1)
+    axes.set_yticks([tick for tick, _, _ in ticks], [name for _, name, _ in ticks])
+    for label, (_, _, weight) in zip(axes.get_yticklabels(), ticks, strict=True):
+        label.set_fontweight(weight)
+    axes.set_ylim(place - 0.4, -0.6)
+    axes.margins(x=0.05)
+    axes.grid(True, axis="x")
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("difference of pass@1, points")
     axes.spines["left"].set_visible(False)
     axes.tick_params(length=0)
 

@@ -1,13 +1,15 @@
 """Draw every figure of a run, in the two widths that the page chooses from, with a description for those who listen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
 from selfalign.reporting import figures
 from selfalign.reporting.artifacts import Run
-from selfalign.reporting.svg import NARROW, WIDE, draw
+from selfalign.reporting.experiments import Experiment
+from selfalign.reporting.markup import Markup, drawing
+from selfalign.reporting.svg import NARROW, WIDE, draw, inline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,40 @@ class Drawing:
 
 def _draw(name: str, description: str, paint: Callable[[Figure], None], wide: float = WIDE) -> Drawing:
     return Drawing(name=name, description=description, wide=draw(paint, wide), narrow=draw(paint, NARROW))
+
+
+def show_figure(drawings: Mapping[str, Drawing], name: str, caption: object) -> Markup:
+    """Return a figure for the page; ids hold the name, so both drawings can stand in one page."""
+    found = drawings[name]
+    label = "".join(char if char.isalnum() else "-" for char in name)
+    wide, narrow = (
+        inline(svg, f"{label}-{kind}", found.description)
+        for kind, svg in (("wide", found.wide), ("narrow", found.narrow))
+    )
+    return drawing(wide, narrow, caption)
+
+
+def draw_experiments(experiments: Sequence[Experiment]) -> dict[str, Drawing]:
+    """Return a figure of the differences of each experiment that has some."""
+    found = {}
+    for experiment in experiments:
+        rows = [
+            figures.Difference(
+                group=cell.benchmark,
+                name=cell.arm.model,
+                mean=cell.difference.mean,
+                low=cell.difference.low,
+                high=cell.difference.high,
+                decided=cell.decided,
+            )
+            for cell in experiment.comparisons
+        ]
+        if rows:
+            name = f"experiment_{experiment.name}"
+            told = "; ".join(f"{row.name} on {row.group} {100 * row.mean:+.1f}" for row in rows)
+            description = f"Differences to {experiment.reference} in points: {told}"
+            found[name] = _draw(name, description, lambda f, rows=rows: figures.differences(f, rows))
+    return found
 
 
 def draw_figures(run: Run) -> dict[str, Drawing]:

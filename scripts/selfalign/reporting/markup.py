@@ -55,9 +55,10 @@ def table(
     )
 
 
-def details(summary: object, content: object, *, opened: bool = False) -> Markup:
-    """Return content that the reader opens."""
-    return Markup(f"<details{' open' if opened else ''}><summary>{text(summary)}</summary>{text(content)}</details>")
+def details(summary: object, content: object, *, opened: bool = False, id_: str = "") -> Markup:
+    """Return content that the reader opens; links lead to its id."""
+    attributes = (f' id="{text(id_)}"' if id_ else "") + (" open" if opened else "")
+    return Markup(f"<details{attributes}><summary>{text(summary)}</summary>{text(content)}</details>")
 
 
 def section(name: str, title: str, *content: object) -> Markup:

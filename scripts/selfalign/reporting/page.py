@@ -11,6 +11,8 @@ from selfalign.reporting.gallery import Drawing
 from selfalign.reporting.markup import Markup, element, join, paragraph, text
 from selfalign.reporting.style import CSS
 
+EXPERIMENTS = "The experiments of this run, with their answers"
+
 
 def _finding(run: Run, compared: Sequence[Comparison]) -> Markup | None:
     """Return in words the first comparison, and the one with a model that was trained otherwise, if there is one."""
@@ -60,7 +62,8 @@ def _tiles(run: Run) -> Markup:
     return element("ul", join(items), class_="tiles") if tiles else Markup("")
 
 
-def _meta(run: Run) -> str:
+def meta(run: Run) -> str:
+    """Return seed, commit, versions and machine as one line."""
     made = run.provenance or {}
     git = made.get("git")
     packages = made.get("packages", {})
@@ -79,7 +82,7 @@ def render_page(
     kept: Sequence[Example],
     dropped: Sequence[Example],
 ) -> str:
-    """Return the whole page as HTML: nothing is loaded, nothing is run."""
+    """Return the whole page of a run as HTML."""
     found = [
         ("scores", "Scores", sections.scores(run, compared, drawings)),
         ("funnel", "Funnel", sections.funnel(run, drawings)),
@@ -89,32 +92,52 @@ def render_page(
         ("examples", "Rows", sections.examples(kept, dropped)),
         ("settings", "Settings", sections.settings(run)),
     ]
+    name = run.config["run"]
+    header = [
+        element("h1", f"Run {name}"),
+        _finding(run, compared) or paragraph("A base code model teaches itself: concepts, tasks, verified answers."),
+        *([paragraph(element("a", EXPERIMENTS, href="experiment.html"))] if run.config.get("experiments") else []),
+        element("p", meta(run), class_="meta"),
+        _tiles(run),
+    ]
+    return document(f"{name} · selfalign report", header, found)
+
+
+def document(
+    title: str,
+    header: Sequence[Markup],
+    found: Sequence[tuple[str, str, Markup | None]],
+    style: str = CSS,
+    script: str = "",
+) -> str:
+    """Return a page as HTML: nothing is loaded.
+
+    Args:
+        found: Each section's id, its name in the navigation, and the section; None is left out.
+        style, script: Of the page; without the script all of it works, too.
+    """
     shown = [(name, label, body) for name, label, body in found if body is not None]
     links = join(element("li", element("a", label, href=f"#{name}")) for name, label, _ in shown)
-    name = run.config["run"]
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{text(name)} · selfalign report</title>
-<style>{CSS}</style>
+<title>{text(title)}</title>
+<style>{style}</style>
 </head>
 <body>
 <a class="skip" href="#main">Skip to the content</a>
 <header>
 <p class="kicker">selfalign</p>
-<h1>Run {text(name)}</h1>
-{_finding(run, compared) or paragraph("A base code model teaches itself: concepts, tasks, verified answers.")}
-<p class="meta">{text(_meta(run))}</p>
-{_tiles(run)}
+{join(header)}
 </header>
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 <main id="main">
 {join(body for _, _, body in shown)}
 </main>
 <footer><p>Made by selfalign from the files of this run; beside it: tables/ (CSV) and figures/ (SVG).</p></footer>
-</body>
+{f"<script>{script}</script>" if script else ""}</body>
 </html>
 """

@@ -10,25 +10,13 @@ from selfalign.reporting.comparisons import Comparison, other_pairs, points, sho
 from selfalign.reporting.examples import Example
 from selfalign.reporting.figures import duration, percent
 from selfalign.reporting.funnels import REASONS_SHOWN, Stage
-from selfalign.reporting.gallery import Drawing
-from selfalign.reporting.markup import Markup, definitions, details, drawing, element, join, paragraph, section, table
+from selfalign.reporting.gallery import Drawing, show_figure
+from selfalign.reporting.markup import Markup, definitions, details, element, join, paragraph, section, table
 from selfalign.reporting.published import PAPER, PUBLISHED, published_columns
 from selfalign.reporting.sampling import bands, format_failures, rounds
-from selfalign.reporting.svg import inline
 from selfalign.reporting.tables import interval
 
 Drawings = Mapping[str, Drawing]
-
-
-def _figure(drawings: Drawings, name: str, caption: object) -> Markup:
-    """Return a figure; ids hold the name, so both drawings can stand in one page."""
-    found = drawings[name]
-    label = "".join(char if char.isalnum() else "-" for char in name)
-    wide, narrow = (
-        inline(svg, f"{label}-{kind}", found.description)
-        for kind, svg in (("wide", found.wide), ("narrow", found.narrow))
-    )
-    return drawing(wide, narrow, caption)
 
 
 def _bar(share: float) -> Markup:
@@ -49,7 +37,7 @@ def scores(run: Run, compared: Sequence[Comparison], drawings: Drawings) -> Mark
     ]
     columns = ("model", "benchmark", "pass@1", "95 % interval", "tasks", "samples", "most frequent failures")
     content = [
-        _figure(
+        show_figure(
             drawings, "scores", "pass@1: the share of tasks that the first answer solves. Bands are 95 % intervals."
         ),
         table("pass@1 of every model on every benchmark", columns, rows, numeric=(2, 3, 4, 5)),
@@ -227,7 +215,7 @@ def funnel(run: Run, drawings: Drawings) -> Markup | None:
         beside = " and ".join(f"{count:,} {kind}" for kind, count in dataset.others.items())
         body = join(
             (
-                _figure(drawings, f"funnel_{name}", told),
+                show_figure(drawings, f"funnel_{name}", told),
                 funnel_rows(f"Stages of {name}", dataset.chain),
                 _note(f"Beside the pairs: {beside}, of all instructions."),
             )
@@ -255,7 +243,7 @@ def responses(run: Run, drawings: Drawings) -> Markup | None:
                 element("strong", f"{passed:,} of {made.responses:,} responses passed"),
                 f" the tests that the model wrote with them ({percent(made.pass_rate)}).",
             ),
-            _figure(
+            show_figure(
                 drawings,
                 f"responses_{name}",
                 "What became of the responses: passed, the sandbox's verdict, or the "
@@ -271,7 +259,7 @@ def responses(run: Run, drawings: Drawings) -> Markup | None:
             content.append(
                 table(f"Pass rate by {kind}", (kind, "responses", "passed", "pass rate"), rows, numeric=(1, 2))
             )
-        few = _figure(drawings, f"passes_{name}", "Instructions by how many of their responses passed.")
+        few = show_figure(drawings, f"passes_{name}", "Instructions by how many of their responses passed.")
         content.append(element("div", few, class_="half"))
         content += [*bands(run, name), *rounds(made), *format_failures(made)]
     return section("responses", "Verification", *content)
@@ -300,7 +288,7 @@ def training(run: Run, drawings: Drawings) -> Markup | None:
     return section(
         "training",
         "Training",
-        _figure(drawings, "loss", "Loss on the responses, by optimizer step."),
+        show_figure(drawings, "loss", "Loss on the responses, by optimizer step."),
         table("Trained models", columns, rows, numeric=(3, 4, 5)),
     )
 
@@ -334,7 +322,7 @@ def throughput(run: Run, drawings: Drawings) -> Markup | None:
         paragraph(
             f"All jobs together took {duration(run.wall_s)} of wall time; jobs that ran side by side each count."
         ),
-        _figure(drawings, "stages", "Wall time by stage."),
+        show_figure(drawings, "stages", "Wall time by stage."),
         table("Work and time by stage", columns, rows, numeric=tuple(range(1, 9))),
         _note("Rates are per second of the jobs' wall time, model loading included."),
     )

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from selfalign.reporting.artifacts import Run
 from selfalign.reporting.comparisons import Comparison, other_pairs, points, show_p
+from selfalign.reporting.experiment_text import answer
+from selfalign.reporting.experiments import Experiment
 from selfalign.reporting.figures import duration, percent
 
 
@@ -17,13 +19,14 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return stream.getvalue()
 
 
-def csv_tables(run: Run, compared: Sequence[Comparison]) -> dict[str, str]:
-    """Return file name to content: scores, differences, funnel, responses, stages."""
+def csv_tables(run: Run, compared: Sequence[Comparison], experiments: Sequence[Experiment] = ()) -> dict[str, str]:
+    """Return file name to content: scores, differences, funnel, responses, stages, and the experiments if there are."""
     chains = [(name, stage) for name, dataset in run.datasets.items() for stage in dataset.chain]
     if not chains:
         parts = [*run.corpora.items(), *((name, found.stages) for name, found in run.generations.items())]
         chains = [(name, stage) for name, stages in parts for stage in stages]
-    return {
+    more = {"experiments.csv": _experiments(experiments)} if experiments else {}
+    return more | {
         "scores.csv": _csv(
             ("model", "benchmark", "tasks", "samples", "pass_at_1", "low", "high"),
             (
@@ -84,6 +87,23 @@ def csv_tables(run: Run, compared: Sequence[Comparison]) -> dict[str, str]:
     }
 
 
+def _experiments(experiments: Sequence[Experiment]) -> str:
+    made = ("base", "generator", "method", "corpus", "generation", "dataset", "selection")
+    columns = ("experiment", "benchmark", "model", *made, "pairs", "seeds", "tasks", "pass_at_1", "low", "high")
+    apart = ("difference", "difference_low", "difference_high", "standard_error", "degrees_of_freedom", "by_seeds")
+    apart += ("by_tasks", "p", "p_corrected", "detectable", "verdict", "published")
+    rows = []
+    for found in experiments:
+        for cell in found.cells:
+            arm, result, other = cell.arm, cell.result, cell.difference
+            row = [found.name, cell.benchmark, arm.model, *(arm.made[key] for key in made), arm.pairs]
+            row += [result.seeds, result.tasks, result.mean, result.low, result.high]
+            row += [other.mean, other.low, other.high, other.error, other.freedom] if other else [None] * 5
+            row += [other.by_seeds, other.by_tasks, other.p] if other else [None] * 3
+            rows.append([*row, cell.p, cell.detectable, cell.verdict, cell.published])
+    return _csv((*columns, *apart), rows)
+
+
 def align(rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
     """Return rows as aligned text; `right` names the columns that are set flush right."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
@@ -103,11 +123,11 @@ def title(run: Run) -> str:
     return f"Run {run.config['run']}, seed {run.config['seed']}{commit}"
 
 
-def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
+def summary(run: Run, compared: Sequence[Comparison], experiments: Sequence[Experiment], pages: Sequence[str]) -> str:
     """Return the result table that ends a run; for a terminal, so a minus is a hyphen.
 
     Args:
-        page: Where the page is.
+        pages: Where the page is, and that of the experiments if there is one.
     """
     lines = [title(run), ""]
     if run.scores:
@@ -141,7 +161,9 @@ def summary(run: Run, compared: Sequence[Comparison], page: str) -> str:
     if run.costs:
         facts.append(("wall time", f"{duration(run.wall_s)}, all jobs summed"))
     facts += [("not made", ", ".join(run.missing))] if run.missing else []
-    facts.append(("report", page))
+    facts += zip(("report", "experiments"), pages, strict=False)
+    for found in experiments:
+        lines += [f"{found.name}: {found.question}", f"  {answer(found)}", ""]
     return "\n".join([*lines, *align(facts, right=())]).replace("−", "-") + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Write the report of a run: the page, its figures, its tables, and the summary that ends the run."""
+"""Write the report of a run: its pages, figures, tables, and the summary that ends the run."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from selfalign.records.files import write_text
 from selfalign.reporting.artifacts import read_run
 from selfalign.reporting.comparisons import comparisons
 from selfalign.reporting.drilldown import dropped_examples, kept_examples
-from selfalign.reporting.gallery import draw_figures
+from selfalign.reporting.experiment_page import render_experiments
+from selfalign.reporting.experiments import read_experiments
+from selfalign.reporting.gallery import draw_experiments, draw_figures
 from selfalign.reporting.page import render_page
 from selfalign.reporting.tables import csv_tables, summary
 
@@ -65,11 +67,13 @@ def write_report(results: Path, config: Path, output: Path) -> str:
     """
     run = read_run(results, read_config(config))
     compared = comparisons(run.scores, run.config["models"])
-    drawings = draw_figures(run)
-    told = summary(run, compared, str(output / "index.html"))
+    experiments = read_experiments(run)
+    drawings = draw_figures(run) | draw_experiments(experiments)
+    pages = [output / "index.html", *([output / "experiment.html"] if experiments else [])]
+    told = summary(run, compared, experiments, [str(path) for path in pages])
     page = render_page(run, compared, drawings, kept_examples(run), dropped_examples(run))
     figures = {f"{name}.svg": drawing.wide for name, drawing in drawings.items()}
-    for folder, files in (("figures", figures), ("tables", csv_tables(run, compared))):
+    for folder, files in (("figures", figures), ("tables", csv_tables(run, compared, experiments))):
         (output / folder).mkdir(parents=True, exist_ok=True)
         for old in (output / folder).iterdir():
             if old.suffix in (".svg", ".csv") and old.name not in files:
@@ -78,4 +82,8 @@ def write_report(results: Path, config: Path, output: Path) -> str:
             write_text(output / folder / name, content)
     write_text(output / "summary.txt", told)
     write_text(output / "index.html", page)
+    if experiments:
+        write_text(output / "experiment.html", render_experiments(run, experiments, drawings))
+    else:
+        (output / "experiment.html").unlink(missing_ok=True)
     return told

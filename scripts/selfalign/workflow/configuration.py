@@ -9,6 +9,9 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from selfalign.workflow.experiments import crosses_of_experiments, experiment_mistakes
+from selfalign.workflow.replicates import clashes, expand_replicates, without_copies
+
 SCHEMA = "rules/schemas/config.schema.yaml"
 TAKES_INSTRUCTIONS = ("evol-instruct", "answers")  # methods that take the instructions of another generation
 SHARED = ("corpus", "seeds", "shards", "samples.concepts", "samples.instruction")  # which then are the other's, too
@@ -136,7 +139,7 @@ def _references(config: dict, root: Path) -> Iterator[str]:
         if ("pretrained" in model) == ("base" in model):
             yield f"{at}: needs either 'pretrained' (a given model) or 'base' and 'dataset' (a trained one)"
         elif "pretrained" in model:
-            for key in sorted({"dataset", "train"} & set(model)):
+            for key in sorted({"dataset", "train", "seed"} & set(model)):
                 yield f"{at}.{key}: a pretrained model is not trained here; give it 'base' and 'dataset' instead"
             whole = load_schema(root)
             engine = _Validator(whole["properties"]["engine"] | {"$defs": whole["$defs"]})
@@ -164,6 +167,8 @@ def _references(config: dict, root: Path) -> Iterator[str]:
             yield from known("models", model, f"evaluate.{number}.models")
         for benchmark in cross["benchmarks"]:
             yield from known("benchmarks", benchmark, f"evaluate.{number}.benchmarks")
+    yield from experiment_mistakes(config, known)
+    yield from clashes(config)
 
 
 def _cycles(config: dict) -> Iterator[str]:
@@ -239,7 +244,9 @@ def _share_settings(config: dict) -> Iterator[str]:
 
 
 def load_configuration(config: dict, root: str | Path) -> dict:
-    """Return the config with all defaults filled in.
+    """Return the config with all defaults filled in, and with the copies that `replicates` asks for.
+
+    A config that has them already, the `run_config.yaml` of a run, gives the same again.
 
     Args:
         config: The config as read from YAML and the command line.
@@ -249,7 +256,7 @@ def load_configuration(config: dict, root: str | Path) -> dict:
         ValueError: the config is wrong; lists every error with the path of its key.
     """
     root = Path(root)
-    config = _plain(copy.deepcopy(config))
+    config = without_copies(_plain(copy.deepcopy(config)))
     for model in config.get("models", {}).values() if isinstance(config.get("models"), dict) else ():
         if isinstance(model, dict) and "base" in model:
             model.setdefault("train", {})
@@ -259,7 +266,8 @@ def load_configuration(config: dict, root: str | Path) -> dict:
     lines = lines + refused or list(_references(config, root)) or list(_cycles(config))
     if lines:
         raise ValueError("the config is wrong:\n" + "\n".join(f"  {line}" for line in lines))
-    return config
+    config["evaluate"] += crosses_of_experiments(config)
+    return expand_replicates(config)
 
 
 def scores_to_make(config: dict) -> list[tuple[str, str]]:

@@ -9,6 +9,11 @@ from collections.abc import Mapping
 from selfalign.records.shards import maker
 
 
+def _tried(config: Mapping) -> dict[str, dict]:
+    """Return the generations that are tried: of replicates, which differ in their seed alone, the first."""
+    return {name: entry for name, entry in config["generations"].items() if "replicate_of" not in entry}
+
+
 def pilot_name(generation: str, tags: str) -> str:
     """Return the name of a pilot's generation and dataset; no entry of a config can begin like this."""
     return f"_pilot-{generation}-{tags}"
@@ -25,7 +30,7 @@ def pilot_generations(config: Mapping) -> dict[str, dict]:
             "tags": tags,
             "instructions": generation["instructions"] and pilot_name(generation["instructions"], tags),
         }
-        for name, generation in config["generations"].items()
+        for name, generation in _tried(config).items()
         for tags in pilot["tags"]
     }
 
@@ -36,7 +41,7 @@ def pilot_datasets(config: Mapping) -> dict[str, dict]:
     The first one that selects by passing comes before others; a generation without a dataset has the defaults.
     """
     found = {}
-    for name in config["generations"]:
+    for name in _tried(config):
         datasets = [entry for entry in config["datasets"].values() if entry["generation"] == name]
         datasets.sort(key=lambda entry: entry["select"] != "passed")
         settings = datasets[0] if datasets else {}
@@ -53,9 +58,9 @@ def pilot_targets(config: Mapping) -> tuple[list[str], dict[str, str]]:
     """
     generations = config["generations"]
     trained = {}
-    for name in generations:
+    for name in _tried(config):
         makers = dict.fromkeys(maker(generations, name, kind) for kind in ("concepts", "instructions", "responses"))
         models = [generations[other]["generator"] for other in makers]
         if own := [model for model in models if "pretrained" not in config["models"][model]]:
             trained[name] = own[0]
-    return [name for name in generations if name not in trained], trained
+    return [name for name in _tried(config) if name not in trained], trained

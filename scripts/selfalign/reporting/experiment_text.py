@@ -1,0 +1,64 @@
+"""What experiments say in words, and the small pieces that all sections of their page use."""
+
+from selfalign.reporting.comparisons import points
+from selfalign.reporting.effects import Effect
+from selfalign.reporting.experiments import Cell, Experiment
+from selfalign.reporting.markup import Markup, element, join
+
+TOLD = 4  # comparisons that the answer of an experiment names one by one
+
+
+def span(effect: Effect) -> str:
+    """Return the interval of a difference in points."""
+    return f"{points(effect.low)} to {points(effect.high)}"
+
+
+def share(value: float) -> str:
+    """Return a share in percent with one digit, as scores are told."""
+    return f"{100 * value:.1f} %"
+
+
+def under(value: object, *below: object) -> Markup:
+    """Return a value with smaller lines below it."""
+    return join((value, *(element("span", line, class_="of") for line in below)), "")
+
+
+def note(*pieces: object) -> Markup:
+    """Return a paragraph that stands back."""
+    return element("p", join(pieces, ""), class_="note")
+
+
+def anchor(cell: Cell) -> str:
+    """Return the id of a cell's rows."""
+    return f"rows-{cell.arm.model}-on-{cell.benchmark}"
+
+
+def link(cell: Cell, label: object) -> Markup:
+    """Return a label that leads to a cell's rows."""
+    return element("a", label, href=f"#{anchor(cell)}")
+
+
+def answer(experiment: Experiment) -> str:
+    """Return in words what the comparisons of an experiment say."""
+    compared = experiment.comparisons
+    if not compared:
+        return "Not answered yet: its scores have not been made."
+    several = len(experiment.benchmarks) > 1
+    if len(compared) <= TOLD:
+        told = []
+        for cell in compared:
+            where = f" on {cell.benchmark}" if several else ""
+            apart = f"{points(cell.difference.mean)} points{where} (95 % interval {span(cell.difference)})"
+            least = f"{100 * cell.detectable:.1f} points" if 100 * cell.detectable < 100 else "no difference at all"
+            rest = "" if cell.decided else f", which is noise: this experiment could have seen {least}"
+            told.append(f"{cell.arm.model} {apart}{rest or ', ' + cell.verdict.removeprefix('decided: ')}")
+        return f"Against {experiment.reference}: {'; '.join(told)}."
+    decided = [cell for cell in compared if cell.decided]
+    first = f"{len(decided)} of {len(compared)} comparisons with {experiment.reference} are more than noise"
+    if not decided:
+        return f"{first}."
+    most = max(decided, key=lambda cell: abs(cell.difference.mean))
+    return (
+        f"{first}; the largest is {most.arm.model} on {most.benchmark} with {points(most.difference.mean)} points "
+        f"(95 % interval {span(most.difference)})."
+    )
