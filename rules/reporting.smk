@@ -38,6 +38,7 @@ rule write_report:
         config="results/run_config.yaml",
         provenance="results/provenance.json",
     output:
+        **EXPERIMENT_PAGE,
         page=report("results/report/index.html", caption="report/page.rst", category="Report"),
         summary=report("results/report/summary.txt", caption="report/summary.rst", category="Report"),
         figures=report(
@@ -52,7 +53,6 @@ rule write_report:
             caption="report/tables.rst",
             category="Tables",
         ),
-        **EXPERIMENT_PAGE,
     log:
         "results/logs/write_report.log",
     conda:

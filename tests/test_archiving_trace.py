@@ -55,7 +55,7 @@ def test_every_prompt_is_the_one_that_the_engine_got(made: tuple[Path, Recorder]
                 "seed": request.seeds[k],
             }
             stage = {"concepts": "concepts", "instruction": "instructions", "response": "responses"}[step.kind]
-            assert step.sampling["seed"] == derive_seed(7, stage, step.row.id) == step.row.seed
+            assert step.sampling["seed"] == derive_seed(8, stage, step.row.id) == step.row.seed
 
 
 def test_a_pair_from_its_source_to_the_models(made: tuple[Path, Recorder]) -> None:
@@ -215,11 +215,11 @@ def test_a_prompt_that_cannot_be_the_one_is_told(made: tuple[Path, Recorder], tm
     shutil.copytree(made[0], folder)
     pair = next(read_jsonl(folder / "results/datasets/verified/pairs.jsonl"))["id"]
     changed = config()
-    changed["seed"] = 8
+    changed["generations"]["self"]["seed"] = 9
     write_text(folder / "results/run_config.yaml", yaml.safe_dump(changed, sort_keys=False))
     told = run("trace_pair", pair, "--results", folder).stdout
     assert told.count("doubtful: config or prompt file are not those that it was made with: its row has the seed") == 3
-    changed["seed"] = 7
+    changed["generations"]["self"]["seed"] = 8
     prompts = yaml.safe_load((ROOT / "resources/prompts/demo.yaml").read_text())
     prompts["shots"] = prompts["shots"][:4]
     changed["generations"]["self"]["prompts"] = "own.yaml"

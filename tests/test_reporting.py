@@ -63,6 +63,7 @@ def results(tmp_path_factory) -> Path:
 def report(results: Path, tmp_path_factory) -> tuple[Path, str]:
     """Return the report's folder and what the command printed."""
     folder = tmp_path_factory.mktemp("report")
+    (folder / "experiment.html").write_text("of an earlier run that had experiments")
     done = write(results, folder)
     assert (done.returncode, done.stderr) == (0, "")
     return folder, done.stdout

@@ -58,7 +58,13 @@ class Recorder:
 def config() -> dict:
     """Return the merged config: one generation with a further round, two datasets, three trained models."""
     given = yaml.safe_load((ROOT / "tests/configs/small.yaml").read_text())
-    given["generations"]["self"] |= {"adaptive": {"samples": [2]}, "temperature": 0.6, "top_p": 0.9, "seeds": None}
+    given["generations"]["self"] |= {
+        "adaptive": {"samples": [2]},
+        "temperature": 0.6,
+        "top_p": 0.9,
+        "seeds": None,
+        "seed": 8,
+    }
     given["models"]["later"] = {"base": "aligned", "dataset": "random"}
     given["models"]["preferred"] = {"base": "aligned", "dataset": "verified", "train": {"objective": "dpo"}}
     given["models"] = {name: entry for name, entry in given["models"].items() if name != "control"}
@@ -117,7 +123,7 @@ def _make_shard(results: Path, shard: int, entry: dict, made: dict) -> None:
             top_p=entry["top_p"],
             max_tokens=entry["max_tokens"][kind],
             samples=samples,
-            run_seed=made["seed"],
+            run_seed=entry["seed"],
             label="test",
             output=generation / folder / f"{name}.jsonl",
             stats=generation / folder / f"{name}.json",

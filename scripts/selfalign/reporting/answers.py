@@ -1,5 +1,6 @@
 """The rows behind one score: the verdict on each task for each seed, and what a model answered to some of them."""
 
+import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from selfalign.reporting.examples import Block, smallest_hashes
 from selfalign.reporting.experiments import Cell
 
 PASSED = "passed"
+NUMBERS = re.compile(r"(\d+)")
 FAILURES, PASSES = 10, 3  # answers shown of one cell
 MOST_CHARACTERS = 1_200  # of one text of an answer
 
@@ -50,7 +52,8 @@ def cell_rows(run: Run, cell: Cell, tasks: Mapping[str, str]) -> Rows:
     """
     first = next(iter(cell.scores.values()))
     outcomes = {number: _outcomes(run, score) for number, score in cell.scores.items()}
-    verdicts = {task: tuple(found[task][0] for found in outcomes.values()) for task in first.per_task}
+    in_order = sorted(first.per_task, key=_natural)
+    verdicts = {task: tuple(found[task][0] for found in outcomes.values()) for task in in_order}
     answers = [(task, number) for task in first.per_task for number in outcomes]
     failed = [one for one in answers if not _passed(cell.scores[one[1]], one[0])]
     chosen = [*_choose(failed, FAILURES), *_choose([one for one in answers if one not in set(failed)], PASSES)]
@@ -84,6 +87,11 @@ def _choose(answers: Sequence[tuple[str, int]], count: int) -> list[tuple[str, i
     for task, number in answers:
         first.setdefault(task, number)
     return [(task, first[task]) for task in smallest_hashes(list(first), count)]
+
+
+def _natural(task: str) -> list[str | int]:
+    """Return what sorts 9 before 10."""
+    return [int(part) if place % 2 else part for place, part in enumerate(NUMBERS.split(task))]
 
 
 def _passed(score: Score, task: str) -> bool:

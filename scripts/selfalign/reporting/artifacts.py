@@ -85,6 +85,12 @@ class Run:
     missing: Sequence[str] = ()
 
     @property
+    def first_scores(self) -> list[Score]:
+        """The scores of the config's own entries, without copies: what the run's page compares."""
+        models = self.config["models"]
+        return [score for score in self.scores if replicate_number(score.model, models[score.model]) == 1]
+
+    @property
     def wall_s(self) -> float:
         """The wall time of all recorded jobs, summed: more than the run took where jobs ran side by side."""
         return sum(cost.wall_s for cost in self.costs)

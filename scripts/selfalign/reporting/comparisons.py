@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selfalign.benchmarks.statistics import paired_difference
-from selfalign.reporting.artifacts import Score, replicate_number
+from selfalign.reporting.artifacts import Score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +76,18 @@ def comparisons(scores: Sequence[Score], models: Mapping[str, Mapping]) -> list[
     """Return the comparisons that a reader asks for, over equal tasks only.
 
     Each trained model with its base and with the later models trained from the same base, asked the same way; and
-    with its base asked in a way that it was not asked itself (few-shot), since that is the base's best chance. Of
-    replicates those of the same number.
+    with its base asked in a way that it was not asked itself (few-shot), since that is the base's best chance.
 
     Args:
         models: The config's table of models.
     """
     base_of = {name: entry.get("base") for name, entry in models.items()}
     asked = {(score.model, score.benchmark) for score in scores}
-    copied = {name: replicate_number(name, entry) for name, entry in models.items()}
     places = {name: place for place, name in enumerate(models)}
     found = []
     for first in scores:
         for second in scores:
             if base_of[first.model] is None or first.model == second.model:
-                continue
-            if copied[first.model] != copied[second.model] and base_of[second.model] is not None:
                 continue
             if first.per_task.keys() != second.per_task.keys():
                 continue

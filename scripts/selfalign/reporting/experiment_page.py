@@ -19,7 +19,17 @@ header, main, footer, nav ul { max-width: 72rem; }
 .question { font-size: 1.05rem; margin: 0 0 .5rem; }
 section .finding { border-left: 3px solid var(--accent); padding-left: .9rem; }
 section p:has(strong) { overflow-wrap: anywhere; max-width: none; }
+@media (min-width: 42rem) { tbody th { min-width: 9rem; } }
 td .of { white-space: normal; } .number .of { white-space: nowrap; }
+caption { max-width: min(60rem, calc(100vw - 4rem)); }
+@media (max-width: 42rem) {
+  .cards, .cards tbody, .cards tr, .cards th, .cards td, .cards caption { display: block; width: auto; min-width: 0; }
+  .cards thead { display: none; } .cards tr { border-bottom: 1px solid var(--grid); padding: .5rem 0; }
+  .cards th, .cards td { border: 0; padding: .1rem 0; max-width: none; text-align: left; }
+  .cards .number + :not(.number) { padding-left: 0; }
+  .cards td { display: flex; flex-wrap: wrap; gap: 0 .5rem; } .cards td:empty { display: none; }
+  .cards td::before { content: attr(data-label); flex: 0 0 6.5rem; color: var(--muted); }
+}
 details details { margin-left: .75rem; }
 """
 # A link to rows that are closed opens them; without it the reader does

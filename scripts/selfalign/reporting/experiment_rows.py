@@ -31,7 +31,8 @@ def _cell_rows(cell: Cell, found: Rows) -> Markup:
         content.append(paragraph(element("strong", f"Passed {always} ({len(passed):,}): "), ", ".join(passed)))
     if other:
         columns = ("task", *(f"seed {number}" for number in cell.scores))
-        content.append(table(f"The other {len(other):,} tasks", columns, other))
+        verdicts = table("What became of the answers, by task and seed", columns, other)
+        content.append(details(f"The other {len(other):,} tasks, seed by seed", verdicts))
     content += [_shown(one) for one in found.shown]
     told = " and ".join(f"at most {count} that {what}" for count, what in ((FAILURES, "failed"), (PASSES, "passed")))
     files = join((element("code", folder) for folder in found.folders), ", ")

@@ -56,37 +56,21 @@ def _models(experiment: Experiment, benchmark: str, cells: Sequence[Cell]) -> Ma
             (
                 link(cell, cell.arm.model),
                 under(share(cell.result.mean), f"{share(cell.result.low)[:-2]} to {share(cell.result.high)}"),
+                *([f"{cell.published:g} %" if cell.published is not None else ""] if published else []),
                 under(points(found.mean), span(found)) if found else "",
                 show_p(cell.p) if cell.p is not None else "",
                 cell.verdict,
-                made["base"],
-                made["generator"],
-                made["method"],
-                made["selection"],
                 "" if cell.arm.pairs is None else f"{cell.arm.pairs:,.0f}",
-                *([f"{cell.published:g} %" if cell.published is not None else ""] if published else []),
+                *(made[key] for key in ("base", "generator", "method", "selection")),
             )
         )
-    columns = (
-        "model",
-        "pass@1",
-        f"− {experiment.reference}",
-        "p",
-        "verdict",
-        "base",
-        "generator",
-        "method",
-        "selection",
+    columns = ("model", "pass@1", *(["published"] if published else []), "difference", "p", "verdict", "pairs")
+    caption = (
+        f"pass@1 on {benchmark}, mean over seeds, and the difference to {experiment.reference} in points, with 95 % "
+        "intervals; p is corrected for the experiment's comparisons (Holm)"
     )
-    columns += ("pairs", *(["published"] if published else []))
-    shown = [
-        table(
-            f"pass@1 on {benchmark}, mean over seeds, with 95 % intervals; differences in points; p corrected (Holm)",
-            columns,
-            rows,
-            numeric=(1, 2, 3, 9, 10),
-        )
-    ]
+    numbers = [place for place, name in enumerate(columns) if name not in ("model", "verdict")]
+    shown = [table(caption, (*columns, "base", "generator", "method", "selection"), rows, numeric=numbers, cards=True)]
     if published:
         shown.append(note(f"Published: {experiment.source}; not measured here."))
     return join(shown)

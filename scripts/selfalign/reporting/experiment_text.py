@@ -49,7 +49,7 @@ def answer(experiment: Experiment) -> str:
         for cell in compared:
             where = f" on {cell.benchmark}" if several else ""
             apart = f"{points(cell.difference.mean)} points{where} (95 % interval {span(cell.difference)})"
-            least = f"{100 * cell.detectable:.1f} points" if 100 * cell.detectable < 100 else "no difference at all"
+            least = f"{100 * cell.detectable:.1f} points" if cell.detectable < 1 else "no difference, however large"
             rest = "" if cell.decided else f", which is noise: this experiment could have seen {least}"
             told.append(f"{cell.arm.model} {apart}{rest or ', ' + cell.verdict.removeprefix('decided: ')}")
         return f"Against {experiment.reference}: {'; '.join(told)}."

@@ -99,7 +99,13 @@ def costs(run: Run, arms: Sequence[Arm]) -> Markup | None:
     return section(
         "costs",
         "What each model took",
-        table("Generation, verification, selection and training; means over seeds", columns, rows, numeric=range(1, 8)),
+        table(
+            "Generation, verification, selection and training; means over seeds",
+            columns,
+            rows,
+            numeric=range(1, 8),
+            cards=True,
+        ),
         note(
             "Hours of all jobs, summed. A generation that several models share counts in full for each of them; base "
             "and corpus do not count. Pairs per hour are of generation, verification and selection."

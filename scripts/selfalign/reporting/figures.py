@@ -204,41 +204,45 @@ def scores(figure: Figure, rows: Sequence[Score]) -> None:
 
 
 def differences(figure: Figure, rows: Sequence[Difference]) -> None:
-    """Draw differences with their intervals beside a line at 0, grouped; a hollow mark is one that is not decided."""
+    """Draw differences with their intervals beside a line at 0, grouped; a hollow mark is one that is not decided.
+
+    Names stand left of the lines, or above them where there is no room.
+    """
     groups = list(dict.fromkeys(row.group for row in rows))
     names = list(dict.fromkeys(row.name for row in rows))
-    heads = len(groups) > 1
-    left = _margin([*names, *groups] if heads else names, figure.get_figwidth())
-    lines = len(rows) + (len(groups) if heads else 0)
-    axes = _axes(figure, 0.36 * lines + 0.6, left=left, right=0.7, top=0.05, bottom=0.5)
-    place, ticks = 0, []
+    heads, width = len(groups) > 1, figure.get_figwidth()
+    above = not _fit(max(names, key=len), width / 2 - 0.25, 10)
+    step = 0.52 if above else 0.36  # inches
+    lines = len(rows) * step + (0.36 * len(groups) if heads else 0)
+    left = 0.15 if above else _margin([*names, *groups] if heads else names, width)
+    axes = _axes(figure, lines + 0.6, left=left, right=0.6, top=0.05, bottom=0.55)
+    low, high = min(0, *(row.low for row in rows)), max(0, *(row.high for row in rows))
+    axes.set_xlim(100 * (low - 0.05 * (high - low)), 100 * (high + 0.05 * (high - low)))
+    axes.set_ylim(lines, 0)
+    beside = axes.get_yaxis_transform()  # across in parts of the axes, down in inches as set above
+
+    def label(text: str, down: float, weight: str = "normal", *, flush: bool = above) -> None:
+        across, side = (0, "left") if flush else (-0.02, "right")
+        axes.text(across, down, text, transform=beside, ha=side, va="center", weight=weight, color=INK)
+
+    top = 0.0
     for group in groups:
         if heads:
-            ticks.append((place, group, "bold"))
-            place += 1
+            label(group, top + 0.18, "bold")
+            top += 0.36
         for row in (row for row in rows if row.group == group):
+            place = top + step - 0.18
+            label(row.name, top + 0.13 if above else place)
             colour = SERIES[names.index(row.name) % len(SERIES)]
-            axes.plot([100 * row.low, 100 * row.high], [place, place], color=colour, linewidth=5, alpha=0.35)
-            axes.plot(
-                [100 * row.mean],
-                [place],
-                "o",
-                markeredgecolor=colour,
-                markerfacecolor=colour if row.decided else PAPER,
-                markeredgewidth=1.8,
-                markersize=8,
-                zorder=3,
-            )
-            told = f"{100 * row.mean:+.1f}".replace("-", "−")
-            axes.text(1.02, place, told, transform=axes.get_yaxis_transform(), va="center", color=INK)
-            ticks.append((place, row.name, "normal"))
-            place += 1
+            ends, mean = [100 * row.low, 100 * row.high], 100 * row.mean
+            axes.plot(ends, [place, place], color=colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
+            inside = colour if row.decided else PAPER
+            axes.plot([mean], [place], "o", color=colour, mfc=inside, mew=1.8, markersize=8, zorder=3)
+            told = f"{mean:+.1f}".replace("-", "−")
+            axes.text(1.02, place, told, transform=beside, va="center", color=INK)
+            top += step
     axes.axvline(0, color=MUTED, linewidth=1)
-    axes.set_yticks([tick for tick, _, _ in ticks], [name for _, name, _ in ticks])
-    for label, (_, _, weight) in zip(axes.get_yticklabels(), ticks, strict=True):
-        label.set_fontweight(weight)
-    axes.set_ylim(place - 0.4, -0.6)
-    axes.margins(x=0.05)
+    axes.set_yticks([])
     axes.grid(True, axis="x")
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -30,16 +30,24 @@ def join(pieces: Iterable[object], between: str = "\n") -> Markup:
 
 
 def table(
-    caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, numeric: Sequence[int] = ()
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    numeric: Sequence[int] = (),
+    cards: bool = False,
 ) -> Markup:
     """Return a table with a caption and headers; the first cell of a row is its header.
 
     Args:
         numeric: Columns that are set flush right, from 0.
+        cards: On a phone show each row as a card, with the columns' names beside the values.
     """
 
     def cell(tag: str, place: int, value: object, scope: str | None = None) -> Markup:
         attributes = {"class_": "number"} if place in numeric else {}
+        if cards and tag == "td":
+            attributes["data-label"] = columns[place]
         return element(tag, value, **({"scope": scope} if scope else {}), **attributes)
 
     head = join((cell("th", place, name, "col") for place, name in enumerate(columns)), "")
@@ -49,8 +57,9 @@ def table(
             cell("th", 0, value, "row") if not place else cell("td", place, value) for place, value in enumerate(row)
         )
         body.append(element("tr", join(cells, "")))
+    opening = '<table class="cards">' if cards else "<table>"
     return Markup(
-        '<div class="scroll" tabindex="0" role="region" aria-label="' + text(caption) + '"><table>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}">{opening}'
         f"<caption>{text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{join(body)}</tbody></table></div>"
     )
 

@@ -31,6 +31,7 @@ def scores(run: Run, compared: Sequence[Comparison], drawings: Drawings) -> Mark
     """Return pass@1 of every model and the paired differences."""
     if not run.scores:
         return None
+    copies = len(run.first_scores) < len(run.scores)
     rows = [
         (s.model, s.benchmark, f"{100 * s.pass_at_1:.1f} %", interval(s), f"{s.tasks:,}", s.samples, _failures(s))
         for s in run.scores
@@ -49,14 +50,15 @@ def scores(run: Run, compared: Sequence[Comparison], drawings: Drawings) -> Mark
             element("h3", "Is the difference real?"),
             _differences("Paired differences of pass@1 over the same tasks, in points", compared),
         ]
-    if others := other_pairs(run.scores, compared):
+    if others := other_pairs(run.first_scores, compared):
         caption = "Paired differences of all other models, in points"
         content.append(details(f"All other pairs of models ({len(others):,})", _differences(caption, others)))
     content += _by_group(run.scores)
     content.append(
         _note(
             "Intervals are over tasks, for this one seed: they do not cover the luck of training and sampling. p is "
-            "of a two-sided permutation test on the same tasks; with many comparisons some are small by chance."
+            "of a two-sided permutation test on the same tasks; with many comparisons some are small by chance.",
+            " Of replicates the first are compared here; experiments compare over all." if copies else "",
         )
     )
     return section("scores", "Scores", *content)

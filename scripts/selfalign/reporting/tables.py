@@ -48,7 +48,7 @@ def csv_tables(run: Run, compared: Sequence[Comparison], experiments: Sequence[E
                     c.p,
                     str(c.decided).lower(),
                 )
-                for c in (*compared, *other_pairs(run.scores, compared))
+                for c in (*compared, *other_pairs(run.first_scores, compared))
             ),
         ),
         "funnel.csv": _csv(

@@ -66,7 +66,7 @@ def write_report(results: Path, config: Path, output: Path) -> str:
     Figures and tables that an earlier report left there are removed, so that the folder holds this report alone.
     """
     run = read_run(results, read_config(config))
-    compared = comparisons(run.scores, run.config["models"])
+    compared = comparisons(run.first_scores, run.config["models"])
     experiments = read_experiments(run)
     drawings = draw_figures(run) | draw_experiments(experiments)
     pages = [output / "index.html", *([output / "experiment.html"] if experiments else [])]
