@@ -27,8 +27,8 @@ def _cell_rows(cell: Cell, found: Rows) -> Markup:
     if cell.difference is not None:
         content.append(note(f"Ahead of the reference on {cell.better} tasks, behind on {cell.worse}."))
     if passed:
-        always = "with every seed" if len(cell.scores) > 1 else ""
-        content.append(paragraph(element("strong", f"Passed {always} ({len(passed):,}): "), ", ".join(passed)))
+        always = " with every seed" if len(cell.scores) > 1 else ""
+        content.append(paragraph(element("strong", f"Passed{always} ({len(passed):,}): "), ", ".join(passed)))
     if other:
         columns = ("task", *(f"seed {number}" for number in cell.scores))
         verdicts = table("What became of the answers, by task and seed", columns, other)

@@ -9,6 +9,13 @@ from selfalign.reporting.figures import percent
 from selfalign.reporting.gallery import Drawing, show_figure
 from selfalign.reporting.markup import Markup, details, element, join, section, table
 
+FEW_SEEDS = {
+    1: "One seed: intervals are over tasks, and the luck of training and sampling is not in them. Set replicates to 3 "
+    "or more to see it.",
+    2: "Two seeds tell little of the luck of training and sampling: how far seeds lie apart is known from one "
+    "difference alone, so intervals are wide, and now and then too narrow. Set replicates to 3 or more.",
+}
+
 
 def one(experiment: Experiment, figures: Mapping[str, Drawing]) -> Markup:
     """Return an experiment: question, answer, figure, tables."""
@@ -18,13 +25,8 @@ def one(experiment: Experiment, figures: Mapping[str, Drawing]) -> Markup:
         element("p", experiment.question, class_="question"),
         element("p", answer(experiment), class_="finding"),
     ]
-    if seeds == 1:
-        content.append(
-            note(
-                "One seed: intervals are over tasks, and the luck of training and sampling is not in them. Set "
-                "replicates to 3 or more to see it."
-            )
-        )
+    if seeds in FEW_SEEDS:
+        content.append(note(FEW_SEEDS[seeds]))
     if (name := f"experiment_{experiment.name}") in figures:
         content.append(
             show_figure(
