@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import re
+import shutil
 
 import numpy
 import pytest
@@ -12,8 +13,13 @@ from reporting_run import CONFIG, HOSTILE, make_run
 from scipy.stats import t as student
 from test_reporting import Page, files, write
 
-from selfalign.records.files import write_json, write_jsonl
+from selfalign.records.files import read_json, write_json, write_jsonl
+from selfalign.reporting.answers import cell_rows, questions
+from selfalign.reporting.artifacts import read_run
 from selfalign.reporting.effects import effect, holm
+from selfalign.reporting.experiments import read_experiments
+from selfalign.reporting.model_costs import model_cost
+from selfalign.reporting.write import read_config
 from selfalign.workflow.replicates import expand_replicates
 
 # The statistics
@@ -166,3 +172,31 @@ def test_the_page(report):
         assert name in words, name
     assert source.count("<script>") == 1
     assert len(source) < 200_000
+
+
+def test_costs_and_rows(run, tmp_path):
+    """Costs are of one replicate; on GPUs generation and training have hours of them, by how many each had."""
+    results = shutil.copytree(run, tmp_path / "results")
+    stats = json.loads((results / "models/aligned.2/training_stats.json").read_text())
+    write_json(results / "models/aligned.2/training_stats.json", stats | {"device": "NVIDIA H100", "processes": 4})
+    path = results / "scores/base/demo/scores.json"
+    scores = json.loads(path.read_text())
+    write_json(path, scores | {"samples": 4, "per_task": scores["per_task"] | {"demo/10": 0.5}})
+    made = read_run(results, read_config(results / "run_config.yaml"))
+    (found,) = read_experiments(made)
+    base, aligned, control = found.arms
+    stages = [read_json(path) for path in (results / "generations/self").glob("*/*.json")]
+    asked = [stage for stage in stages if stage["stage"] != "verdicts"]
+    cost = model_cost(made, aligned)
+    assert model_cost(made, base) is None
+    assert cost.prompt_tokens == sum(stage["prompt_tokens"] for stage in asked)
+    assert cost.completion_tokens == sum(stage["completion_tokens"] for stage in asked)
+    assert cost.wall_hours == pytest.approx((sum(stage["wall_s"] for stage in stages) + 31.5) / 3600)
+    assert cost.pairs_per_hour == pytest.approx(13 * 3600 / sum(stage["wall_s"] for stage in stages))
+    assert cost.gpu_hours == pytest.approx((sum(stage["wall_s"] for stage in asked) + 4 * 31.5 / 2) / 3600)
+    assert model_cost(made, control).gpu_hours is None
+    rows = cell_rows(made, found.cells[0], questions(made, "demo"))
+    assert list(rows.verdicts)[8:12] == ["demo/8", "demo/9", "demo/10", "demo/11"]
+    assert rows.verdicts["demo/10"] == ("2 of 4",)
+    assert rows.failures + rows.passes == 60
+    assert [one.verdict in ("4 of 4", "passed") for one in rows.shown] == [False] * 10 + [True] * 3

@@ -48,7 +48,8 @@ def _steps(run: Run, dataset: str) -> dict[str, tuple[float, float]]:
     steps = (
         {"functions": (stages[0].input, stages[0].input), "seeds": (stages[-1].kept, stages[0].input)} if stages else {}
     )
-    steps |= {"drawn": (stage.kept, stage.input) for stage in found.chain if stage.name == "draw"}
+    if drawn := next((stage for stage in found.chain if stage.name == "draw"), None):
+        steps["drawn"] = (drawn.kept, drawn.input)
     made = run.generations.get(found.generation)
     candidates = found.stages[0].kept
     if made:
