@@ -1,6 +1,6 @@
 """What experiments say in words, and the small pieces that all sections of their page use."""
 
-from selfalign.reporting.comparisons import points
+from selfalign.reporting.comparisons import points, show_p
 from selfalign.reporting.effects import Effect
 from selfalign.reporting.experiments import Cell, Experiment
 from selfalign.reporting.markup import Markup, element, join
@@ -43,15 +43,8 @@ def answer(experiment: Experiment) -> str:
     compared = experiment.comparisons
     if not compared:
         return "Not answered yet: its scores have not been made."
-    several = len(experiment.benchmarks) > 1
     if len(compared) <= TOLD:
-        told = []
-        for cell in compared:
-            where = f" on {cell.benchmark}" if several else ""
-            apart = f"{points(cell.difference.mean)} points{where} (95 % interval {span(cell.difference)})"
-            least = f"{100 * cell.detectable:.1f} points" if cell.detectable < 1 else "no difference, however large"
-            rest = "" if cell.decided else f", which is noise: this experiment could have seen {least}"
-            told.append(f"{cell.arm.model} {apart}{rest or ', ' + cell.verdict.removeprefix('decided: ')}")
+        told = (_told(cell, len(compared), several=len(experiment.benchmarks) > 1) for cell in compared)
         return f"Against {experiment.reference}: {'; '.join(told)}."
     decided = [cell for cell in compared if cell.decided]
     first = f"{len(decided)} of {len(compared)} comparisons with {experiment.reference} are more than noise"
@@ -62,3 +55,16 @@ def answer(experiment: Experiment) -> str:
         f"{first}; the largest is {most.arm.model} on {most.benchmark} with {points(most.difference.mean)} points "
         f"(95 % interval {span(most.difference)})."
     )
+
+
+def _told(cell: Cell, comparisons: int, *, several: bool) -> str:
+    """Return one comparison in words: how far apart, and whether that is more than noise."""
+    found = cell.difference
+    where = f" on {cell.benchmark}" if several else ""
+    apart = f"{cell.arm.model} {points(found.mean)} points{where} (95 % interval {span(found)})"
+    if cell.decided:
+        return f"{apart}, {'better' if found.mean > 0 else 'worse'}"
+    by_chance = found.low > 0 or found.high < 0  # one of several comparisons looks like more, now and then
+    among = f" among {comparisons} comparisons (p {show_p(cell.p)})" if by_chance else ""
+    least = f"{100 * cell.detectable:.1f} points" if cell.detectable < 1 else "no difference, however large"
+    return f"{apart}, which is noise{among}: this experiment could have seen {least}"
