@@ -58,7 +58,7 @@ rule list_seeds:
         shards=lambda wildcards: generation_of(wildcards)["shards"],
         draw=drawn_seeds,
         samples=lambda wildcards: generation_of(wildcards)["samples"]["concepts"],
-        seed=config["seed"],
+        seed=lambda wildcards: seed_of(generation_of(wildcards)),
     shell:
         "python $SCRIPTS/list_seeds.py --seeds {input.seeds:q} --shard {wildcards.shard} --shards {params.shards} "
         "{params.draw:q} --samples {params.samples} --run-seed {params.seed} --output {output.rows:q} "

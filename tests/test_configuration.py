@@ -137,6 +137,8 @@ def test_scores_are_made_once():
 def test_replicates(config):
     """Copies lead to copies of their number, and what is given is there once; a merged config gives the same again."""
     config["generations"]["second"] = config["generations"]["self"] | {"generator": "aligned"}
+    answers = {"method": "answers", "instructions": "self", "generator": "base", "corpus": "packages"}
+    config["generations"]["answered"] = answers | {"prompts": config["generations"]["self"]["prompts"]}
     config["datasets"]["second"] = {"generation": "second", "seed": 5}
     config["experiments"] = {"e": EXPERIMENT | {"models": ["base", "aligned", "control"]}}
     config["evaluate"] = []
@@ -152,6 +154,7 @@ def test_replicates(config):
         assert set(loaded[table]) - set(originals) == {f"{name}.{n}" for name in set(originals) - given for n in (2, 3)}
     assert loaded["generations"]["self.2"]["generator"] == "base"
     assert loaded["generations"]["second.2"]["generator"] == "aligned.2"
+    assert loaded["generations"]["answered.2"]["instructions"] == "self.2"
     assert loaded["datasets"]["random.3"]["size"] == "like:verified.3"
     assert loaded["datasets"]["random.3"]["generation"] == "self.3"
     assert (loaded["models"]["aligned.3"]["base"], loaded["models"]["aligned.3"]["dataset"]) == ("base", "verified.3")

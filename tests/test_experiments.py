@@ -5,6 +5,7 @@ import json
 import random
 import re
 import shutil
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -195,6 +196,9 @@ def test_costs_and_rows(run, tmp_path):
     assert cost.pairs_per_hour == pytest.approx(13 * 3600 / sum(stage["wall_s"] for stage in stages))
     assert cost.gpu_hours == pytest.approx((sum(stage["wall_s"] for stage in asked) + 4 * 31.5 / 2) / 3600)
     assert model_cost(made, control).gpu_hours is None
+    made.config["generations"]["self.2"]["instructions"] = "self"  # whose concepts and instructions it then stands on
+    again = model_cost(made, replace(control, generations=("self.2",)))
+    assert again.prompt_tokens == sum(s["prompt_tokens"] * (1 + (s["stage"] != "responses")) for s in asked) / 2
     rows = cell_rows(made, found.cells[0], questions(made, "demo"))
     assert list(rows.verdicts)[8:12] == ["demo/8", "demo/9", "demo/10", "demo/11"]
     assert rows.verdicts["demo/10"] == ("2 of 4",)

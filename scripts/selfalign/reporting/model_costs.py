@@ -1,6 +1,6 @@
 """What one model cost: its generation, its selection and its training, the mean of its replicates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from selfalign.records.files import read_json
@@ -37,7 +37,9 @@ def model_cost(run: Run, arm: Arm) -> ModelCost | None:
     if not arm.datasets:
         return None
     count = len(arm.models)
-    data = _of(run.costs, {*arm.generations, *arm.datasets})
+    made = {stage for name in arm.generations for stage in _stages(run.config["generations"], name, KINDS)}
+    selected = {("select_pairs", name) for name in arm.datasets}
+    data = [cost for cost in run.costs if (cost.stage, cost.artifact) in made | selected]
     trainings = [cost for cost in run.costs if cost.stage == "training" and cost.artifact in arm.models]
     whole = [*data, *trainings]
     hours = sum(cost.wall_s for cost in data) / 3600
@@ -52,8 +54,11 @@ def model_cost(run: Run, arm: Arm) -> ModelCost | None:
     )
 
 
-def _of(costs: Sequence[Cost], artifacts: set[str]) -> list[Cost]:
-    return [cost for cost in costs if cost.artifact in artifacts and cost.stage in (*KINDS, "select_pairs")]
+def _stages(generations: Mapping[str, Mapping], name: str, kinds: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield stage and generation of all that a generation stands on: also what gave it its instructions."""
+    yield from ((kind, name) for kind in kinds)
+    if other := generations[name].get("instructions"):
+        yield from _stages(generations, other, ("concepts", "instructions"))
 
 
 def _gpu_hours(run: Run, arm: Arm, data: Sequence[Cost], trainings: Sequence[Cost], count: int) -> float | None:
@@ -66,10 +71,15 @@ def _gpu_hours(run: Run, arm: Arm, data: Sequence[Cost], trainings: Sequence[Cos
     on_gpu = {name: found for name, found in stats.items() if found.get("device", "cpu") != "cpu"}
     if not on_gpu:
         return None
-    engine = run.config["engine"]
-    each = {"vllm": engine["tensor_parallel_size"] * engine["data_parallel_size"], "transformers": 1, "openai": 0}
-    generated = sum(cost.wall_s for cost in data if cost.stage in SAMPLED) * each[engine["kind"]]
+    generated = sum(cost.wall_s * _gpus(run.config, cost.artifact) for cost in data if cost.stage in SAMPLED)
     trained = sum(
         cost.wall_s * on_gpu[cost.artifact].get("processes", 1) for cost in trainings if cost.artifact in on_gpu
     )
     return (generated + trained) / 3600 / count
+
+
+def _gpus(config: Mapping, generation: str) -> int:
+    """Return the GPUs of one job of a generation, on a machine that has some."""
+    engine = config["engine"] | config["models"][config["generations"][generation]["generator"]].get("engine", {})
+    several = engine["tensor_parallel_size"] * engine["data_parallel_size"]
+    return {"vllm": several, "transformers": 1, "openai": 0}[engine["kind"]]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from selfalign.records.commands import derive_seed
 
 COPIED = {  # table to its keys that name other entries, and the table of these
-    "generations": {"generator": "models"},
+    "generations": {"generator": "models", "instructions": "generations"},
     "datasets": {"generation": "generations"},
     "models": {"base": "models", "dataset": "datasets"},
 }
@@ -77,7 +77,7 @@ def expand_replicates(config: Mapping) -> dict:
             for name, entry in config[table].items():
                 if not is_copied(config, table, name):
                     continue
-                copy = entry | {key: lead(of, entry[key], number) for key, of in keys.items() if key in entry}
+                copy = entry | {key: lead(of, entry[key], number) for key, of in keys.items() if entry.get(key)}
                 if isinstance(entry.get("size"), str):
                     copy["size"] = LIKE + lead("datasets", entry["size"].removeprefix(LIKE), number)
                 copy["seed"] = derive_seed(entry.get("seed", config["seed"]), "replicate", number)
