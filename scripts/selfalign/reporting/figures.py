@@ -214,7 +214,7 @@ def differences(figure: Figure, rows: Sequence[Difference]) -> None:
     above = not _fit(max(names, key=len), width / 2 - 0.25, 10)
     step = 0.52 if above else 0.36  # inches
     lines = len(rows) * step + (0.36 * len(groups) if heads else 0)
-    left = 0.15 if above else _margin([*names, *groups] if heads else names, width)
+    left = 0.15 if above else _margin(names, width)
     axes = _axes(figure, lines + 0.6, left=left, right=0.6, top=0.05, bottom=0.55)
     low, high = min(0, *(row.low for row in rows)), max(0, *(row.high for row in rows))
     axes.set_xlim(100 * (low - 0.05 * (high - low)), 100 * (high + 0.05 * (high - low)))
@@ -222,13 +222,14 @@ def differences(figure: Figure, rows: Sequence[Difference]) -> None:
     beside = axes.get_yaxis_transform()  # across in parts of the axes, down in inches as set above
 
     def label(text: str, down: float, weight: str = "normal", *, flush: bool = above) -> None:
-        across, side = (0, "left") if flush else (-0.02, "right")
-        axes.text(across, down, text, transform=beside, ha=side, va="center", weight=weight, color=INK)
+        shift, side = (0, "left") if flush else (-6, "right")  # points
+        where = {"xycoords": beside, "textcoords": "offset points", "ha": side, "va": "center"}
+        axes.annotate(text, (0, down), (shift, 0), weight=weight, color=INK, **where)
 
     top = 0.0
     for group in groups:
         if heads:
-            label(group, top + 0.18, "bold")
+            label(group, top + 0.18, "bold", flush=True)
             top += 0.36
         for row in (row for row in rows if row.group == group):
             place = top + step - 0.18
