@@ -271,7 +271,7 @@ def filter_steps(corpus):
 
 
 def asked_model(wildcards):
-    """Return the name of the model that a rule asks: a generation's, a corpus's judge, or the one that is scored."""
+    """Return the name of the asked model, which is that of a generation, of a corpus with a judge, or of a score."""
     if "generation" in wildcards.keys():
         return generation_of(wildcards)["generator"]
     return judge_of(wildcards.corpus)["model"] if "corpus" in wildcards.keys() else wildcards.model

@@ -48,9 +48,9 @@ WEIGHTS = re.compile(r"models/[^/]+/.*\.(safetensors|bin)")
 PARTS = re.compile(r"corpora/[^/]+/(functions|filtered|judged)/[^/]+\.parquet")  # seeds and rejected have their rows
 RULES = (  # whose logs are of a run
     *("check_sandbox", "complete_benchmark", "extract_functions", "fetch_model", "filter_functions"),
-    *("generate_concepts", "generate_instructions", "generate_responses", "judge_seeds", "measure_completions"),
-    *("prepare_benchmark", "record_run", "run_references", "score_benchmark", "select_pairs", "select_seeds"),
-    *("train_model", "verify_completions", "verify_responses", "write_report"),
+    *("generate_concepts", "generate_instructions", "generate_responses", "judge_seeds", "list_seeds"),
+    *("measure_completions", "prepare_benchmark", "record_run", "run_references", "score_benchmark", "select_pairs"),
+    *("select_seeds", "take_rows", "train_model", "verify_completions", "verify_responses", "write_report"),
 )
 CHECKPOINT = r"[\w.-]+\.(json|safetensors|bin|model|jinja|py)|(merges|vocab)\.txt|training_log\.jsonl|README\.md"
 OURS = re.compile(  # all that a run makes below results/

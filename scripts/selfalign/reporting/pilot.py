@@ -92,7 +92,7 @@ def _read_cost(paths: Sequence[Path], engine: bool) -> Cost:
     for path in paths:
         stats = read_json(path)
         try:
-            engine = engine and stats["engine"] != "none"  # rows that no model was asked for
+            engine = engine and stats.get("engine") != "none"  # rows that no model was asked for
             found.append(
                 Cost(
                     rows=stats["rows"],
@@ -105,7 +105,7 @@ def _read_cost(paths: Sequence[Path], engine: bool) -> Cost:
                     cached_prompt_tokens=stats["cached_prompt_tokens"] if engine else None,
                 )
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: not stats ({error!r}); delete it and run again to remake it") from error
         if found[-1].rows and not found[-1].generated:
             raise ValueError(
