@@ -7,6 +7,7 @@ program has its verdict, 1 after anything else, with one line that says what.
 import argparse
 import os
 
+from selfalign.languages import LANGUAGES
 from selfalign.records.commands import run_command
 from selfalign.records.settings import load_settings
 from selfalign.sandbox import ProgramFile, SandboxSettings, source_key, verify
@@ -22,6 +23,7 @@ def main() -> None:
     parser.add_argument("--sandbox", default="{}", help="sandbox settings as JSON (default: {})")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="default: every core")
     parser.add_argument("--core", choices=("c", "python"), help="default: c where it was built, else python")
+    parser.add_argument("--language", choices=LANGUAGES, default="python", help="of all programs (default: python)")
     parser.add_argument("--label", default="programs", help="name in the progress lines (default: programs)")
     parser.add_argument("--stats", help="JSON file with counts and times")
     options = parser.parse_args()
@@ -34,6 +36,7 @@ def main() -> None:
         label=options.label,
         key=source_key(options.programs),
         core=options.core,
+        language=options.language,
     )
 
 

@@ -207,7 +207,7 @@ ONE_VALUE = [key for key, schema in KEYS.items() if len(schema.get("enum", ())) 
 
 def all_modules() -> list[str]:
     folder = ROOT / "scripts/selfalign"
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".py", ".c"))
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".py", ".c", ".js"))
 
 
 def rules_of(module: str) -> str:

@@ -158,7 +158,7 @@ def test_every_module(before, tmp_path):
     for module in all_modules():
         path = scripts / "selfalign" / module
         text = path.read_bytes()
-        path.write_bytes(text + (b"\nEDITED = True\n" if module.endswith(".py") else b"\nint edited;\n"))
+        path.write_bytes(text + (b"\nEDITED = True\n" if module.endswith(".py") else b"\nlet edited;\n"))
         edited = {rule for rule, version in versions().items() if version != unedited[rule]}
         path.write_bytes(text)
         said = set(quoted(rules_of(module)))
@@ -186,7 +186,7 @@ def test_a_moved_repository_with_a_new_lock(moved):
 def test_an_edited_module(module, moved):
     path, config = moved / "scripts/selfalign" / module, moved / "tests/configs/small.yaml"
     text = path.read_bytes()
-    path.write_bytes(text + (b"\nEDITED = True\n" if module.endswith(".py") else b"\nint edited;\n"))
+    path.write_bytes(text + (b"\nEDITED = True\n" if module.endswith(".py") else b"\nlet edited;\n"))
     now = plan(moved, config, moved)
     path.write_bytes(text + b"\n" if module.endswith(".py") else text)  # layout
     same = plan(moved, config, moved)

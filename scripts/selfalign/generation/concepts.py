@@ -36,7 +36,7 @@ def seeds_of_shard(seeds: Path, shard: int, shards: int, draw: int | None, run_s
 def generate_concepts(seeds: Path, shard: int, shards: int, settings: Settings, draw: int | None = None) -> None:
     """Write the concepts of one shard's seeds; the arguments are those of `seeds_of_shard`."""
     rows = seeds_of_shard(seeds, shard, shards, draw, settings.run_seed)
-    jobs = [concepts_job(row["id"], row["code"], range(settings.samples)) for row in rows]
+    jobs = [concepts_job(row["id"], row["code"], range(settings.samples), settings.language) for row in rows]
     run_stage("concepts", "concepts", jobs, [file_digest(seeds), shard, shards, draw], settings)
 
 
@@ -63,9 +63,10 @@ def list_seeds(
     write_json(stats, stats_without_engine("concepts", len(rows), clock))
 
 
-def concepts_job(seed: str, code: str, samples: Iterable[int]) -> Job:
+def concepts_job(seed: str, code: str, samples: Iterable[int], language: str = "python") -> Job:
     """Return the job that asks for the concepts of a seed function, samples by their numbers."""
-    return Job(parent=seed, ids=[f"{seed}-c{k}" for k in samples], example=concepts_example(code), make=_make)
+    example = concepts_example(code, language=language)
+    return Job(parent=seed, ids=[f"{seed}-c{k}" for k in samples], example=example, make=_make)
 
 
 def _make(common: dict, text: str, drop: str | None) -> Concepts:

@@ -50,6 +50,7 @@ def generate_instructions(
         categories=category_weights,
         changes=load_prompts(settings.prompts).changes if chosen.reads == "instructions" else (),
         run_seed=settings.run_seed,
+        language=settings.language,
     )
     jobs, not_asked = [], []
     for parent in _parents(concepts, seeds, instructions):

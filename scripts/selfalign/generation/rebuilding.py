@@ -32,16 +32,17 @@ def rebuild_request(
         prompts: The generation's prompt file.
         run_seed: The config's seed.
     """
+    language = load_prompts(prompts).language
     number = int(row.id.rpartition("-")[2][1:])
     if isinstance(row, Concepts):
         stage, kind, document = "concepts", "concepts", "concepts"
-        job = concepts_job(before[0].id, before[0].code, [number])
+        job = concepts_job(before[0].id, before[0].code, [number], language)
     elif isinstance(row, Instruction):
         stage, kind, document = "instructions", "instruction", METHODS[generation["method"]].kind
         job = _instruction_job(row, before, number, generation, prompts, run_seed)
     else:
         stage, kind, document = "responses", "response", "response"
-        job = response_job(before[-1], [number], generation["tags"])
+        job = response_job(before[-1], [number], generation["tags"], language)
     settings = Sampling(
         prompts=prompts,
         shots=generation["shots"][kind],
@@ -67,7 +68,9 @@ def _instruction_job(
     """Return the job of an instruction; one that was changed is asked by its original."""
     method = METHODS[generation["method"]]
     weights = load_weights(json.dumps(generation["categories"]))
-    changes = load_prompts(prompts).changes if method.reads == "instructions" else ()
+    loaded = load_prompts(prompts)
+    changes = loaded.changes if method.reads == "instructions" else ()
     original = replace(row, instruction=row.original) if method.reads == "instructions" else None
     parent = Parent(concepts=before[-1], seed=before[0], instruction=original)
-    return method.job(parent, number, Asked(categories=weights, changes=changes, run_seed=run_seed))
+    asked = Asked(categories=weights, changes=changes, run_seed=run_seed, language=loaded.language)
+    return method.job(parent, number, asked)

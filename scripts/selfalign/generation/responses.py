@@ -85,12 +85,12 @@ def generate_responses(
                 "and shard"
             )
         first = sampled[row.id]
-        jobs.append(response_job(row, range(first, first + settings.samples), tags))
+        jobs.append(response_job(row, range(first, first + settings.samples), tags, settings.language))
     before = [earlier.until_passed, *map(file_digest, earlier.responses + earlier.verdicts)] if earlier else []
     run_stage("responses", "response", jobs, [file_digest(instructions), tags, before], settings, tags=tags)
 
 
-def response_job(row: Instruction, samples: Iterable[int], tags: str) -> Job:
+def response_job(row: Instruction, samples: Iterable[int], tags: str, language: str = "python") -> Job:
     """Return the job that asks for responses to an instruction, samples by their numbers.
 
     An instruction that came with its solution (OSS-Instruct) has that as each response, and only tests are asked for.
@@ -101,10 +101,10 @@ def response_job(row: Instruction, samples: Iterable[int], tags: str) -> Job:
         parent=row.id,
         ids=[f"{row.id}-r{k}" for k in samples],
         example=example,
-        make=partial(_make, tags, given),
+        make=partial(_make, tags, language, given),
     )
 
 
-def _make(tags: str, given: str, common: dict, text: str, drop: str | None) -> Response:
-    response, tests, malformed = parse_response(given + text, tags=tags)
+def _make(tags: str, language: str, given: str, common: dict, text: str, drop: str | None) -> Response:
+    response, tests, malformed = parse_response(given + text, tags=tags, language=language)
     return Response(**common, text=text, response=response, tests=tests, drop=drop or malformed)

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from random import Random
 
@@ -47,6 +48,11 @@ class Sampling:
         if self.temperature < 0 or not 0 < self.top_p <= 1:
             raise ValueError("--temperature must be at least 0, --top-p above 0 and at most 1")
 
+    @cached_property
+    def language(self) -> str:
+        """Return the language that the prompt file is for."""
+        return load_prompts(self.prompts).language
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Sampling):
@@ -87,7 +93,7 @@ class FewShot:
             what = "evolutions" if kind == "evolution" else "examples"
             raise ValueError(f"--shots is {settings.shots}, but {settings.prompts} has {len(examples)} {what}")
         self.header = prompts.headers[kind]
-        self.kind, self.run_seed, self.tags = kind, settings.run_seed, tags
+        self.kind, self.run_seed, self.tags, self.language = kind, settings.run_seed, tags, prompts.language
         self.sets = [
             Random(derive_seed(settings.run_seed, "shots", kind, number)).sample(examples, settings.shots)
             for number in range(settings.shot_sets)
@@ -96,7 +102,7 @@ class FewShot:
     def render(self, row_id: str, example: str) -> Prompt:
         """Render the row's open example behind the worked examples of the set that its id selects."""
         shots = self.sets[derive_seed(self.run_seed, "shot set", self.kind, row_id) % len(self.sets)]
-        examples = [shot_example(self.kind, shot, tags=self.tags) for shot in shots]
+        examples = [shot_example(self.kind, shot, tags=self.tags, language=self.language) for shot in shots]
         return Prompt(
             text=render_document(self.header, [*examples, example]),
             shared=len(render_document(self.header, examples)),

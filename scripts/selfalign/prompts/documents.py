@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from selfalign.languages import LANGUAGES
+
 CATEGORIES = ("function", "class", "program")
 DIFFICULTIES = ("easy", "medium", "hard")
 KINDS = ("concepts", "instruction", "response")  # of the documents that every prompt file has a header for
@@ -91,11 +93,12 @@ class Evolution:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSet:
-    """The headers (by document kind) and the worked examples of one prompt file."""
+    """The headers (by document kind), the worked examples and the language of one prompt file."""
 
     headers: dict[str, str]
     shots: tuple[Shot, ...]
     evolutions: tuple[Evolution, ...] = ()
+    language: str = "python"
 
     def examples(self, kind: str) -> tuple[Shot, ...] | tuple[Evolution, ...]:
         """Return the worked examples of a document kind."""
@@ -110,6 +113,8 @@ class PromptSet:
 def load_prompts(path: str | Path, tags: str | None = None) -> PromptSet:
     """Read a prompt file: `headers` (concepts, instruction, response; more for some methods), `shots`, `evolutions`.
 
+    Where it is not for Python, it says its `language`.
+
     Args:
         tags: Style of the response documents that the examples are for; None is none.
 
@@ -122,10 +127,13 @@ def load_prompts(path: str | Path, tags: str | None = None) -> PromptSet:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read as a prompt file ({' '.join(str(error).split())})") from error
+    language = data.pop("language", "python") if isinstance(data, dict) else ""
     if not isinstance(data, dict) or not {"headers", "shots"} <= set(data) <= {"headers", "shots", "evolutions"}:
         raise ValueError(f"{path}: expected the keys headers, shots and, for Evol-Instruct, evolutions")
     if not isinstance(data["headers"], dict) or not set(KINDS) <= set(data["headers"]) <= {*KINDS, *MORE_KINDS}:
         raise ValueError(f"{path}: headers: expected {', '.join(KINDS)}, and possibly {', '.join(MORE_KINDS)}")
+    if language not in LANGUAGES:
+        raise ValueError(f"{path}: language is {language!r}; known are {', '.join(LANGUAGES)}")
     shots = []
     for number, item in enumerate(data["shots"], 1):
         try:
@@ -134,10 +142,11 @@ def load_prompts(path: str | Path, tags: str | None = None) -> PromptSet:
             raise ValueError(f"{path}, example {number}: {error}") from error
         if shot.category not in CATEGORIES or shot.difficulty not in DIFFICULTIES:
             raise ValueError(f"{path}, example {number}: unknown category or difficulty")
-        if tags and not _is_read_back(shot, tags):
+        if tags and not _is_read_back(shot, tags, language):
             raise ValueError(
                 f"{path}, example {number}: with tags {tags}, its response and tests are not read back as they stand "
-                "there: both need a block of Python code and neither may hold marks of documents or examples"
+                f"there: both need a block of {LANGUAGES[language].name} code and neither may hold marks of documents "
+                "or examples"
             )
         shots.append(shot)
     if not shots:
@@ -152,38 +161,48 @@ def load_prompts(path: str | Path, tags: str | None = None) -> PromptSet:
         headers={kind: text.strip() for kind, text in data["headers"].items()},
         shots=tuple(shots),
         evolutions=tuple(evolutions),
+        language=language,
     )
 
 
-def concepts_example(snippet: str, concepts: tuple[str, ...] | None = None) -> str:
+def concepts_example(snippet: str, concepts: tuple[str, ...] | None = None, *, language: str = "python") -> str:
     """Render snippet and concepts; without concepts, the open end that the model continues."""
-    text = f"### Snippet\n```python\n{snippet.strip()}\n```\n### Concepts\n"
+    text = f"### Snippet\n```{LANGUAGES[language].fence}\n{snippet.strip()}\n```\n### Concepts\n"
     return text if concepts is None else f"{text}{', '.join(concepts)}\n\n"
 
 
 def instruction_example(
-    category: str, difficulty: str, concepts: tuple[str, ...], instruction: str | None = None
+    category: str,
+    difficulty: str,
+    concepts: tuple[str, ...],
+    instruction: str | None = None,
+    *,
+    language: str = "python",
 ) -> str:
     """Render properties and instruction; without an instruction, the open end that the model continues."""
     text = (
-        f"### Properties\ncategory: {category}\nlanguage: Python\ndifficulty: {difficulty}\n"
+        f"### Properties\ncategory: {category}\nlanguage: {LANGUAGES[language].name}\ndifficulty: {difficulty}\n"
         f"concepts: {', '.join(concepts)}\n### Instruction\n"
     )
     return text if instruction is None else f"{text}{instruction.strip()}\n\n"
 
 
-def snippet_instruction_example(snippet: str, category: str, difficulty: str, instruction: str | None = None) -> str:
+def snippet_instruction_example(
+    snippet: str, category: str, difficulty: str, instruction: str | None = None, *, language: str = "python"
+) -> str:
     """Render snippet, properties and instruction: a task without the way through concepts."""
     text = (
-        f"### Snippet\n```python\n{snippet.strip()}\n```\n### Properties\ncategory: {category}\nlanguage: Python\n"
-        f"difficulty: {difficulty}\n### Instruction\n"
+        f"### Snippet\n```{LANGUAGES[language].fence}\n{snippet.strip()}\n```\n### Properties\ncategory: {category}\n"
+        f"language: {LANGUAGES[language].name}\ndifficulty: {difficulty}\n### Instruction\n"
     )
     return text if instruction is None else f"{text}{instruction.strip()}\n\n"
 
 
-def problem_example(snippet: str, problem: str | None = None, solution: str | None = None) -> str:
+def problem_example(
+    snippet: str, problem: str | None = None, solution: str | None = None, *, language: str = "python"
+) -> str:
     """Render snippet, problem and solution, which OSS-Instruct asks for at once."""
-    text = f"### Snippet\n```python\n{snippet.strip()}\n```\n### Problem\n"
+    text = f"### Snippet\n```{LANGUAGES[language].fence}\n{snippet.strip()}\n```\n### Problem\n"
     if problem is None:
         return text
     return f"{text}{problem.strip()}{_SOLUTION}{solution.strip()}\n\n"
@@ -213,16 +232,18 @@ def response_example(
     return text if tests is None else f"{text}{tests.strip()}{style.closes}"
 
 
-def shot_example(kind: str, shot: Shot | Evolution, *, tags: str = "xml") -> str:
+def shot_example(kind: str, shot: Shot | Evolution, *, tags: str = "xml", language: str = "python") -> str:
     """Render a worked example as a document of the given kind."""
     if kind == "concepts":
-        return concepts_example(shot.snippet, shot.concepts)
+        return concepts_example(shot.snippet, shot.concepts, language=language)
     if kind == "instruction":
-        return instruction_example(shot.category, shot.difficulty, shot.concepts, shot.instruction)
+        return instruction_example(shot.category, shot.difficulty, shot.concepts, shot.instruction, language=language)
     if kind == "snippet_instruction":
-        return snippet_instruction_example(shot.snippet, shot.category, shot.difficulty, shot.instruction)
+        return snippet_instruction_example(
+            shot.snippet, shot.category, shot.difficulty, shot.instruction, language=language
+        )
     if kind == "problem":
-        return problem_example(shot.snippet, shot.instruction, shot.response)
+        return problem_example(shot.snippet, shot.instruction, shot.response, language=language)
     if kind == "evolution":
         return evolution_example(shot.instruction, shot.change, shot.evolved)
     if kind == "tests":
@@ -230,12 +251,12 @@ def shot_example(kind: str, shot: Shot | Evolution, *, tags: str = "xml") -> str
     return response_example(shot.instruction, shot.response, shot.tests, tags=tags)
 
 
-def _is_read_back(shot: Shot, tags: str) -> bool:
+def _is_read_back(shot: Shot, tags: str, language: str = "python") -> bool:
     """Tell whether a worked example, written by a model, would be cut and split into its own parts."""
     written = shot_example("response", shot, tags=tags).removeprefix(response_example(shot.instruction, tags=tags))
     for stop in stop_strings("response", tags):
         written = written.partition(stop)[0]
-    return parse_response(written, tags=tags) == (shot.response.strip(), shot.tests.strip(), None)
+    return parse_response(written, tags=tags, language=language) == (shot.response.strip(), shot.tests.strip(), None)
 
 
 def render_document(header: str, examples: list[str]) -> str:
@@ -266,57 +287,57 @@ def parse_instruction(text: str) -> tuple[str, str | None]:
     return instruction, None
 
 
-def parse_problem(text: str) -> tuple[str, str, str | None]:
+def parse_problem(text: str, language: str = "python") -> tuple[str, str, str | None]:
     """Split a completion into problem and solution; return them with None, or with the drop reason."""
     parts = text.split(_SOLUTION)
     if len(parts) != 2:
         return text.strip(), "", "no solution" if len(parts) == 1 else "several solutions"
     problem, malformed = parse_instruction(parts[0])
     solution = parts[1].strip()
-    return problem, solution, malformed or (None if code_blocks(solution) else "no code in solution")
+    return problem, solution, malformed or (None if code_blocks(solution, language) else "no code in solution")
 
 
-def parse_response(text: str, *, tags: str = "xml") -> tuple[str, str, str | None]:
+def parse_response(text: str, *, tags: str = "xml", language: str = "python") -> tuple[str, str, str | None]:
     """Split a completion into response and tests; return them with None, or with the drop reason."""
     parts = STYLES[tags].parts.split(text)
     if len(parts) != 2:
         return text.strip(), "", "no tests section" if len(parts) == 1 else "several tests sections"
     response, tests = (part.strip() for part in parts)
     for name, part in (("response", response), ("tests", tests)):
-        if not code_blocks(part):
+        if not code_blocks(part, language):
             return response, tests, f"no code in {name}"
     return response, tests, None
 
 
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)")
-_PYTHON = re.compile(r"[{. \t]*(?:python|py)(?![a-z-])", re.IGNORECASE)  # not pycon, not python-repl
 
 
-def code_blocks(text: str) -> str:
-    """Return the Python code of a text: its fenced python blocks, joined; other blocks and prose are left out.
+def code_blocks(text: str, language: str = "python") -> str:
+    """Return the code of a text: its fenced blocks of the language, joined; other blocks and prose are left out.
 
     Fences are those of CommonMark (section 4.5): backticks or tildes, three or more, closed by as many or by the end
-    of the text, possibly indented as in a list. But a python block also opens within another block: models write
-    fences that close nothing, and open twice.
+    of the text, possibly indented as in a list. But a block of the language also opens within another block: models
+    write fences that close nothing, and open twice.
     """
+    ours = LANGUAGES[language].fence_pattern
     lines: list[str] = []
-    fence, indent, is_python = "", 0, False
+    fence, indent, is_ours = "", 0, False
     for line in text.replace("\r\n", "\n").split("\n"):
         found = _FENCE.match(line)
         rest = found[3].strip() if found else ""
         opens = found and not (found[2][0] == "`" and "`" in rest)
-        again = opens and _PYTHON.match(rest) and (not is_python or (found[2].startswith(fence) and not found[1]))
+        again = opens and ours.match(rest) and (not is_ours or (found[2].startswith(fence) and not found[1]))
         if opens and (not fence or again):
-            if is_python:
+            if is_ours:
                 _end_block(lines)
-            fence, indent, is_python = found[2], len(found[1]), bool(_PYTHON.match(rest))
+            fence, indent, is_ours = found[2], len(found[1]), bool(ours.match(rest))
         elif found and not rest and found[2].startswith(fence) and len(found[1]) <= indent + 3:
-            if is_python:
+            if is_ours:
                 _end_block(lines)
-            fence, is_python = "", False
-        elif is_python:
+            fence, is_ours = "", False
+        elif is_ours:
             lines.append(line[len(line[:indent]) - len(line[:indent].lstrip(" \t")) :])
-    if is_python:
+    if is_ours:
         _end_block(lines)
     return "\n".join(lines)
 

@@ -42,6 +42,20 @@ Not covered:
 - A signal without a handler does not end the program, because it is process 1 of its namespace.
 - Programs whose result depends on the clock, on real randomness or on files of a normal system such as /etc and /proc.
 - Machines that are neither x86-64 nor aarch64, and Linux before 5.14.
+
+JavaScript (`Sandbox(..., language="javascript")`): each program is a Node of its own (`inside.node_core`) behind the
+same walls, started by a harness (`inside/harness.js`) that has read the token before the program's first line. Its
+hostile programs are in tests/test_sandbox_javascript.py. What differs:
+- Evidence are calls of `assert` in the tests, which have one of their own; what a solution has or makes of `assert` does
+  not count. Without a test part, all of them count. An assertion that is true by its form counts, too.
+- A pass needs that the tests came to their end and nothing is left to wait for: no timer, no promise that they wait for.
+- `require` knows harmless modules only (the list is in the harness): none of files, processes, threads, or the engine.
+  `process` is a copy without ways to these. `import` does not compile: programs are scripts (CommonJS).
+- Memory is the heap and all else that a program writes to, on top of what Node itself takes.
+- Code from strings, and compiling it for the machine, are allowed. A fault of the engine by which JavaScript reads its
+  memory could forge a pass, and would still be behind the walls.
+- Test frameworks (describe, it, expect) are not there.
+- `packages`, `processes` and `data` mean nothing.
 """
 
 from selfalign.sandbox.doctor import check_sandbox

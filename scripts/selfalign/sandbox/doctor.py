@@ -85,13 +85,40 @@ CANARIES = {
     "output": ("output_limit", "while True:\n    print('x' * 1000)\n"),
 }
 
+JAVASCRIPT_CANARIES = {
+    "wall": ("timeout_wall", "setInterval(() => {}, 1000);\n"),
+    "cpu": ("timeout_cpu", "for (;;);\n"),
+    "correct": ("passed", "const double = (x) => 2 * x;\nassert.equal(double(2), 4);\n"),
+    "wrong": ("assertion", "assert.equal(1 + 1, 3);\n"),
+    "exit": ("early_exit", "assert.equal(1, 1);\nprocess.exit(0);\n"),
+    "network": (
+        "passed",
+        "const answer = await fetch('http://1.1.1.1/').catch((error) => error);\nassert.ok(answer instanceof Error);\n",
+    ),
+    "host_file": (
+        "passed",
+        "let refused = 0;\n"
+        "for (const name of ['fs', 'node:child_process', 'worker_threads', 'v8', {host_file!r}]) {\n"
+        "  try { require(name); } catch (error) { refused += error.code === 'MODULE_NOT_FOUND'; }\n}\n"
+        "assert.equal(refused, 5);\nassert.equal(process.binding, undefined);\n",
+    ),
+    "environment": ("passed", "assert.equal(process.env.SELFALIGN_CANARY, undefined);\n"),
+    "memory": ("memory", "const blocks = [];\nfor (;;) blocks.push(Buffer.alloc(1 << 26, 1));\n"),
+    "output": ("output_limit", "for (;;) console.log('x'.repeat(1000));\n"),
+}
+TABLES = {"python": CANARIES, "javascript": JAVASCRIPT_CANARIES}
 
-def run_canaries(core: str | None = None) -> dict[str, Verdict]:
+
+def run_canaries(core: str | None = None, language: str = "python") -> dict[str, Verdict]:
     """Run a program against each wall, which takes about a second, and return the verdicts by name.
+
+    Args:
+        core, language: As for `Sandbox`.
 
     Raises:
         SandboxUnavailable: something is missing, or a canary met a wall that does not hold; names cause and remedy.
     """
+    canaries = TABLES[language]
     settings = SandboxSettings(cpu_s=0.25, wall_factor=2.0, memory_mb=128)
     os.environ["SELFALIGN_CANARY"] = "leaked"
     try:
@@ -103,15 +130,16 @@ def run_canaries(core: str | None = None) -> dict[str, Verdict]:
                     # Only those against the clocks get little: filling memory can cost seconds on a busy machine.
                     cpu_s=None if expected.startswith("timeout") else 4.0,
                 )
-                for name, (expected, code) in CANARIES.items()
+                for name, (expected, code) in canaries.items()
             ]
-            verdicts = {verdict.id: verdict for verdict in Sandbox(settings, workers=2, core=core).run(programs)}
+            sandbox = Sandbox(settings, workers=2, core=core, language=language)
+            verdicts = {verdict.id: verdict for verdict in sandbox.run(programs)}
     finally:
         del os.environ["SELFALIGN_CANARY"]
-    wrong = [name for name, (expected, _) in CANARIES.items() if verdicts[name].verdict != expected]
+    wrong = [name for name, (expected, _) in canaries.items() if verdicts[name].verdict != expected]
     if wrong:
         found = "; ".join(
-            f"{name}: expected {CANARIES[name][0]}, found {verdicts[name].verdict} {verdicts[name].detail}".strip()
+            f"{name}: expected {canaries[name][0]}, found {verdicts[name].verdict} {verdicts[name].detail}".strip()
             for name in wrong
         )
         raise SandboxUnavailable(

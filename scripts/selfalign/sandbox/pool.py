@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from selfalign.languages.javascript import find_node
 from selfalign.records.rows import Verdict
 from selfalign.sandbox import launch
 from selfalign.sandbox.build import REMEDY, core_file
@@ -30,6 +31,7 @@ ANSWER_LIMIT = 1 << 16  # bytes of an answer without what a program printed; a l
 START_S = 300.0  # wall time; packages take seconds of CPU time to import, minutes on a machine that is very busy
 PACKAGES = "/packages"  # where they are inside; what lies below /tmp is the server's, programs have a /tmp of their own
 SERVER, CORE = "/tmp/inside", "/tmp/core.so"
+NODE, HARNESS = "/node", "/harness.js"  # programs see them, and have a /tmp of their own
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo")
 DEVICES = ("null", "zero", "full", "random", "urandom")
 ENVIRONMENT = {
@@ -81,12 +83,13 @@ def find_core(core: str | None) -> Path | None:
     return found
 
 
-def build_command(bwrap: str, packages: dict[str, str], core: Path | None) -> list[str]:
+def build_command(bwrap: str, packages: dict[str, str], core: Path | None, node: str | None = None) -> list[str]:
     """Return the command of one worker: the launcher, which becomes bubblewrap, which runs the fork server.
 
     Args:
         packages: {name below /packages: path on the host}.
         core: The C core, or None.
+        node: Node, for programs in JavaScript.
     """
     executable, binds = interpreter_binds()
     options = ["--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
@@ -103,6 +106,8 @@ def build_command(bwrap: str, packages: dict[str, str], core: Path | None) -> li
     binds.append([str(Path(server.__file__).parent), SERVER])
     if core:
         binds.append([str(core), CORE])
+    if node:
+        binds += [[node, NODE], [str(Path(server.__file__).with_name("harness.js")), HARNESS]]
     for name in DEVICES:
         options += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
     for name, value in ENVIRONMENT.items():
@@ -123,6 +128,7 @@ class Worker:
     Args:
         kind: Import names of the packages that its programs can use.
         packages: What these packages need, as for `build_command`.
+        node: Node, where its programs are in JavaScript.
 
     Raises:
         SandboxUnavailable: it does not start.
@@ -136,11 +142,12 @@ class Worker:
         kind: tuple[str, ...] = (),
         packages: dict[str, str] | None = None,
         core: Path | None = None,
+        node: str | None = None,
     ):
         self.kind = kind
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed in close()
         self.process = subprocess.Popen(
-            build_command(bwrap, packages or {}, core),
+            build_command(bwrap, packages or {}, core, node),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -155,7 +162,7 @@ class Worker:
         try:
             path = [PACKAGES] if kind else []
             frame = dataclasses.asdict(settings) | {"packages": kind, "path": path, "core": core and CORE}
-            self._send(frame)
+            self._send(frame | {"node": node and NODE, "harness": HARNESS})
             hello = self._receive()
             if "ready" not in hello:
                 raise WorkerDied(hello["error"])
@@ -300,24 +307,26 @@ class Sandbox:
         settings: Limits of each program, and the packages that it may import.
         workers: Programs that run at the same time, and the most workers of all kinds together. Their number is all
             that is held in memory, but for programs that are tried again.
-        core: "c", "python", or None for the C core where it was built.
+        core: "c", "python", or None for the C core where it was built. JavaScript has a core of its own.
+        language: Of all programs: "python" or "javascript".
 
     Raises:
         SandboxUnavailable: bubblewrap is missing or cannot run here, or the C core is asked for and was not built.
-        ValueError: a package is not installed.
+        ValueError: a package is not installed, or Node is not.
     """
 
-    def __init__(self, settings: SandboxSettings, workers: int = 1, core: str | None = None):
+    def __init__(self, settings: SandboxSettings, workers: int = 1, core: str | None = None, language: str = "python"):
         if workers < 1:
             raise ValueError(f"sandbox: workers must be at least 1, found {workers}")
         self.settings, self.workers = settings, workers
-        self.core = find_core(core)
+        self.node = find_node() if language == "javascript" else None
+        self.core = None if self.node else find_core(core)
         self.bwrap = find_bwrap()
-        self.packages = locate_packages(settings.packages)
+        self.packages = {} if self.node else locate_packages(settings.packages)
 
     def find_kind(self, program: Program) -> tuple[str, ...]:
         """Return the packages that a worker for this program has."""
-        return find_imports(program, self.settings.packages)
+        return () if self.node else find_imports(program, self.settings.packages)
 
     def run(self, programs: Iterable[Program]) -> Iterator[Verdict]:
         """Yield one verdict for each program.
@@ -357,11 +366,12 @@ class Sandbox:
 
     def _open(self, kind: tuple[str, ...]) -> Worker:
         packages = {name: path for package in kind for name, path in self.packages[package].items()}
-        return Worker(self.bwrap, self.settings, kind=kind, packages=packages, core=self.core)
+        return Worker(self.bwrap, self.settings, kind=kind, packages=packages, core=self.core, node=self.node)
 
     def _holds(self) -> bool:
         """Tell whether a fresh worker judges a correct program: then it was the programs that broke their workers."""
-        return self._run_alone(Program(id="probe", code="assert 1 == 1\n"))["verdict"] == "passed"
+        code = "assert(1 === 1)\n" if self.node else "assert 1 == 1\n"
+        return self._run_alone(Program(id="probe", code=code))["verdict"] == "passed"
 
     def _run_alone(self, program: Program) -> dict:
         worker = self._open(self.find_kind(program))

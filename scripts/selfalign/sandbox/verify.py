@@ -31,6 +31,7 @@ def verify(
     label: str,
     key: str,
     core: str | None = None,
+    language: str = "python",
 ) -> None:
     """Write one verdict for each program.
 
@@ -43,7 +44,7 @@ def verify(
         stats: Where counts and times go, or None.
         label: What is judged, for the progress lines.
         key: Digest of what the programs come from; a side file of a killed run with the same key is resumed.
-        core: As for `Sandbox`.
+        core, language: As for `Sandbox`.
 
     Raises:
         ValueError: two programs have one id, the sandbox does not hold here or broke for some programs, or SIGTERM or
@@ -52,19 +53,21 @@ def verify(
     assert iter(programs) is not programs, "programs can be iterated only once"
     start = time.monotonic()
     with _stop_on_signals(label):
-        places, kinds, total = _survey(programs, settings.packages, label)
-        side = SideFile(output, digest(key, dataclasses.asdict(settings)), keep=False)
+        packages = settings.packages if language == "python" else []
+        places, kinds, total = _survey(programs, packages, label)
+        depends = [key, dataclasses.asdict(settings), *([] if language == "python" else [language])]
+        side = SideFile(output, digest(*depends), keep=False)
         for place, row in side.stored():
             if (name := bytes.fromhex(row["program"])) in places:
                 places[name] = place
         done = sum(place != WAITING for place in places.values())
         if done < len(places):
-            run_canaries(core)
+            run_canaries(core, language)
             _run(
                 programs,
                 places,
                 kinds,
-                Sandbox(settings, workers, core),
+                Sandbox(settings, workers, core, language),
                 side,
                 Progress(label, len(places), done=done, unit="programs"),
             )

@@ -43,7 +43,7 @@ def _file_version(text: bytes, path: Path, root: Path) -> tuple[str, tuple[Path,
 def code_version(script: Path, root: Path) -> str:
     """Return 12 hex digits for the syntax trees of a script and of every module under root that it imports.
 
-    C sources beside these modules count as they are.
+    Sources in C and JavaScript beside these modules count as they are.
 
     Comments, docstrings, formatting and modification times do not count. Imports made at run time by name
     (importlib) are not seen; neither are installed packages.
@@ -55,7 +55,8 @@ def code_version(script: Path, root: Path) -> str:
         if path not in seen:
             seen[path], imported = _file_version(path.read_bytes(), path, root)
             todo.extend(imported)
-    for path in {file for folder in {path.parent for path in seen} for file in folder.glob("*.c")}:
+    folders = {path.parent for path in seen}
+    for path in {file for folder in folders for kind in ("*.c", "*.js") for file in folder.glob(kind)}:
         seen[path] = hashlib.sha256(path.read_bytes()).hexdigest()
     lines = "".join(f"{path.relative_to(root)}:{version}\n" for path, version in sorted(seen.items()))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]

@@ -16,11 +16,13 @@ class Asked:
         categories: Category to weight.
         changes: Changes that a task may be asked for, of the prompt file (Evol-Instruct).
         run_seed: The config's seed.
+        language: That of the prompt file.
     """
 
     categories: Mapping[str, float]
     changes: tuple[str, ...]
     run_seed: int
+    language: str = "python"
 
 
 @dataclass(frozen=True, kw_only=True)

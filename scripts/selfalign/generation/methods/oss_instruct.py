@@ -5,6 +5,8 @@ examples since a base model needs some; and the next stage asks for tests of the
 like any other response. A dataset that selects `all` has the published method, without verification.
 """
 
+from functools import partial
+
 from selfalign.generation.methods.method import Asked, Method, Parent
 from selfalign.generation.methods.properties import ANY
 from selfalign.generation.stages import Job
@@ -16,13 +18,13 @@ def _job(parent: Parent, number: int, asked: Asked) -> Job:
     return Job(
         parent=parent.concepts.id,
         ids=[f"{parent.concepts.id}-i{number}"],
-        example=problem_example(parent.seed.code),
-        make=_make,
+        example=problem_example(parent.seed.code, language=asked.language),
+        make=partial(_make, asked.language),
     )
 
 
-def _make(common: dict, text: str, drop: str | None) -> Instruction:
-    problem, solution, malformed = parse_problem(text)
+def _make(language: str, common: dict, text: str, drop: str | None) -> Instruction:
+    problem, solution, malformed = parse_problem(text, language)
     return Instruction(
         **common,
         category=ANY,

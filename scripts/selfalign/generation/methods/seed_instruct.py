@@ -18,7 +18,7 @@ def _job(parent: Parent, number: int, asked: Asked) -> Job:
     return Job(
         parent=parent.concepts.id,
         ids=[row_id],
-        example=snippet_instruction_example(parent.seed.code, category, difficulty),
+        example=snippet_instruction_example(parent.seed.code, category, difficulty, language=asked.language),
         make=partial(make_instruction, category, difficulty, []),
     )
 

@@ -16,7 +16,7 @@ def _job(parent: Parent, number: int, asked: Asked) -> Job:
     return Job(
         parent=parent.concepts.id,
         ids=[row_id],
-        example=instruction_example(category, difficulty, tuple(concepts)),
+        example=instruction_example(category, difficulty, tuple(concepts), language=asked.language),
         make=partial(make_instruction, category, difficulty, concepts),
     )
 

@@ -42,6 +42,7 @@ REFUSED = {
     "mq_open": (240, 180),
 }
 STARTS = {"fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281)}
+BECOMES = ("execve", "execveat")  # those of them that start no second process
 CLONE, CLONE3 = (56, 220), (435, 435)
 CLONE_THREAD, NEW_NAMESPACES = 0x00010000, 0x7E020000
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -55,13 +56,16 @@ SET_LIMIT, PROCESS_LIMIT, RLIMIT_CPU = (160, 164), (302, 261), 0
 EXITS = {"exit": (60, 93), "exit_group": (231, 94)}
 
 
-def build_filter(machine: str, processes: bool, attested: tuple[int, ...] = (), left_at: int = 0) -> bytes:
+def build_filter(
+    machine: str, processes: bool, attested: tuple[int, ...] = (), left_at: int = 0, *, compiles: bool = False
+) -> bytes:
     """Assemble the filter: refused calls give EPERM, a foreign architecture or a forged exit kills.
 
     Args:
         machine: "x86_64" or "aarch64".
         processes: Let the program fork and exec.
         attested: Exit statuses that only the instruction before the address `left_at` may use.
+        compiles: Let the program be another one than this (exec), which makes executable memory: Node.
     """
     column, audit = ARCHITECTURES[machine]
     load, equal, any_bit, at_least, mask, give = 0x20, 0x15, 0x45, 0x35, 0x54, 0x06
@@ -79,15 +83,16 @@ def build_filter(machine: str, processes: bool, attested: tuple[int, ...] = (), 
     program = [step(load, architecture), step(equal, audit, 1, 0), step(give, kill), step(load, number)]
     if machine == "x86_64":  # the x32 numbers would go around the list
         program += [step(at_least, 0x40000000, 0, 1), step(give, kill)]
-    for call in (*REFUSED.values(), *(() if processes else STARTS.values())):
+    starts = [call for name, call in STARTS.items() if not (compiles and name in BECOMES)]
+    for call in (*REFUSED.values(), *(() if processes else starts)):
         program += when(call, step(give, eperm))
-    for call in PROTECT.values():
+    for call in () if compiles else PROTECT.values():
         program += when(
             call, step(load, arguments[2]), step(any_bit, PROT_EXEC, 0, 1), step(give, eperm), step(give, allow)
         )
     executable = [step(load, arguments[2]), step(any_bit, PROT_EXEC, 0, 3)]
     executable += [step(load, arguments[3]), step(any_bit, MAP_ANONYMOUS, 0, 1), step(give, eperm), step(give, allow)]
-    program += when(MMAP, *executable)
+    program += () if compiles else when(MMAP, *executable)
     families = [step(equal, family, len(FAMILIES) - index, 0) for index, family in enumerate(FAMILIES)]
     program += when(SOCKET, step(load, arguments[0]), *families, step(give, eperm), step(give, allow))
     program += when(

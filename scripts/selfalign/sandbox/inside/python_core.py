@@ -363,26 +363,9 @@ class Core:
 
     def _be_program(self, job: evidence.Job | None, request: dict, room: int, pipes: tuple[int, int, int]) -> None:
         """Become the program's process, which has inherited the room for its output; never return."""
-        output, control, token = pipes
-        for source, target in ((output, 1), (output, 2), (control, CONTROL), (token, TOKEN)):
-            os.dup2(source, target)
-        os.closerange(3, CONTROL)
-        os.setsid()  # process groups reach across pid namespaces: without this, kill(0, 9) would meet the server
-        cpu = math.ceil(2 * request["cpu_s"]) + 1  # the kernel's own limit counts by ticks; the server's decides
-        memory = (self.settings["memory_mb"] << 20) + room
-        steps = [
-            self._plan_limit(resource.RLIMIT_CPU, cpu, cpu),
-            self._plan_limit(resource.RLIMIT_AS, memory, memory + (64 << 20)),
-            *self.isolation,
-        ]
-        if request["network"]:
-            steps.insert(0, (self._take_network,))
-        for function, *arguments in steps:
-            if function(*arguments) != 0:
-                posix_write(CONTROL, f"{function.__name__}: {os.strerror(ctypes.get_errno())}".encode())
-                posix_exit(1)
+        self._isolate(request, room, pipes)
         prepare, counts = self.prepare, self.counts
-        del self.libc, self.isolation, self.filter, steps, function  # with them gone, nothing leads to ctypes
+        del self.libc, self.isolation, self.filter  # with them gone, nothing leads to ctypes
         globals().pop("ctypes")
         sys.addaudithook(guard)
         posix_write(CONTROL, STARTED)
@@ -391,6 +374,30 @@ class Core:
             posix_write(CONTROL, posix_read(TOKEN, 32) + run_program(posix_close(TOKEN), job, prepare, request, counts))
         finally:
             posix_exit(0)
+
+    def _isolate(self, request: dict, room: int, pipes: tuple[int, int, int], first: int = CONTROL) -> None:
+        """Take the new process's privileges, and all descriptors but its output and those from `first` on."""
+        output, control, token = pipes
+        for source, target in ((output, 1), (output, 2), (control, CONTROL), (token, TOKEN)):
+            os.dup2(source, target)
+        os.closerange(3, first)
+        os.setsid()  # process groups reach across pid namespaces: without this, kill(0, 9) would meet the server
+        cpu = math.ceil(2 * request["cpu_s"]) + 1  # the kernel's own limit counts by ticks; the server's decides
+        steps = [
+            self._plan_limit(resource.RLIMIT_CPU, cpu, cpu),
+            *self._plan_memory((self.settings["memory_mb"] << 20) + room),
+            *self.isolation,
+        ]
+        if request["network"]:
+            steps.insert(0, (self._take_network,))
+        for function, *arguments in steps:
+            if function(*arguments) != 0:
+                posix_write(CONTROL, f"{function.__name__}: {os.strerror(ctypes.get_errno())}".encode())
+                posix_exit(1)
+
+    def _plan_memory(self, memory: int) -> list[tuple]:
+        """Return the calls that limit a process's memory."""
+        return [self._plan_limit(resource.RLIMIT_AS, memory, memory + (64 << 20))]
 
     def _plan_isolation(self) -> list[tuple]:
         """Return the calls that take a process's privileges: all is made ready here, so that a fork copies little."""

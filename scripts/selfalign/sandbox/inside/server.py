@@ -287,7 +287,12 @@ def serve() -> None:
         return evidence.prepare(request, core.recorders(bool(request["tests"])))
 
     processes = settings["processes"] > 0
-    if settings["core"]:
+    if settings["node"]:
+        from . import node_core
+
+        core = node_core.Core(settings, build_filter(machine, False, compiles=True))
+        prepare = core.prepare
+    elif settings["core"]:
         module = load_core(settings["core"])
         filter_code = build_filter(machine, processes, (module.PASSED, module.FINISHED), module.left_at)
         core = CCore(module, settings, filter_code, prepare)
