@@ -6,17 +6,21 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
+from selfalign.languages import LANGUAGES
 from selfalign.matching.funnels import Funnel
 from selfalign.records.commands import run_command
 from selfalign.records.files import write_json, write_table
 from selfalign.records.progress import Progress
 from selfalign.records.rows import Function
+from selfalign.seeds import extraction as python_extraction
+from selfalign.seeds import javascript_extraction
 from selfalign.seeds.extraction import Extraction, extract_functions
 from selfalign.seeds.part import FUNCTION_COLUMNS
 from selfalign.seeds.snippets import extract_snippets
 from selfalign.seeds.sources import load_source
 
 UNITS = ("functions", "snippets")
+EXTRACTORS = {"python": python_extraction.extract_source, "javascript": javascript_extraction.extract_source}
 
 
 def main() -> None:
@@ -25,6 +29,7 @@ def main() -> None:
     parser.add_argument(
         "--source", required=True, metavar="JSON", help='the source, such as {"kind": "folder", "path": "code"}'
     )
+    parser.add_argument("--language", choices=LANGUAGES, default="python", help="of the functions (default: python)")
     parser.add_argument("--part", type=int, default=0, help="which part, from 0")
     parser.add_argument("--parts", type=int, default=1, help="how many parts")
     parser.add_argument("--label", help="name in progress lines and statistics")
@@ -36,11 +41,11 @@ def main() -> None:
     if not 0 <= options.part < options.parts:
         raise ValueError(f"--part {options.part}: with --parts {options.parts} it must be 0 to {options.parts - 1}")
     start, cpu = time.perf_counter(), time.process_time()
-    source = load_source(options.source).open()
+    source = load_source(options.source).open(LANGUAGES[options.language].suffixes)
     units = source.part(options.part, options.parts)
     label = options.label or f"functions {options.part}/{options.parts}"
     extraction = Extraction()
-    extract = extract_functions
+    extract = partial(extract_functions, extract=EXTRACTORS[options.language])
     if options.unit == "snippets":
         extract = partial(extract_snippets, run_seed=options.run_seed)
 

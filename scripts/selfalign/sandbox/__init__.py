@@ -46,9 +46,9 @@ Not covered:
 JavaScript (`Sandbox(..., language="javascript")`): each program is a Node of its own (`inside.node_core`) behind the
 same walls, started by a harness (`inside/harness.js`) that has read the token before the program's first line. Its
 hostile programs are in tests/test_sandbox_javascript.py. What differs:
-- Evidence are calls of `assert` in the tests, which have one of their own; what a solution has or makes of `assert` does
+- Evidence are calls of `assert` in the tests, which have one of their own; what a solution makes of `assert` does
   not count. Without a test part, all of them count. An assertion that is true by its form counts, too.
-- A pass needs that the tests came to their end and nothing is left to wait for: no timer, no promise that they wait for.
+- A pass needs that the tests came to their end and nothing is left to wait for: no timer, no promise.
 - `require` knows harmless modules only (the list is in the harness): none of files, processes, threads, or the engine.
   `process` is a copy without ways to these. `import` does not compile: programs are scripts (CommonJS).
 - Memory is the heap and all else that a program writes to, on top of what Node itself takes.

@@ -19,7 +19,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from selfalign.seeds.sources import LARGEST_FILE, SourceFile, plain_text, reason_of_tests, stated_licence
+from selfalign.seeds.sources import (
+    LARGEST_FILE,
+    PYTHON,
+    SourceFile,
+    Suffixes,
+    plain_text,
+    reason_of_tests,
+    stated_licence,
+)
 
 ZIPS = (".zip", ".whl")
 TARS = {
@@ -157,11 +165,12 @@ def _reason(error: BaseException) -> str:
     return re.sub(r"\d+|'.*'|\".*\"", "…", str(error)) or type(error).__name__
 
 
-def read_archive(archive: Archive, licence: str) -> Iterator[SourceFile]:
-    """Yield the Python files of an archive, in its order; what cannot or must not be read has a reason.
+def read_archive(archive: Archive, licence: str, suffixes: Suffixes = PYTHON) -> Iterator[SourceFile]:
+    """Yield the source files of an archive, in its order; what cannot or must not be read has a reason.
 
     Args:
         licence: That of an archive which states none.
+        suffixes: Of source files.
     """
     package, version, licence = _package(archive, licence)
     paths: set[str] = set()
@@ -173,7 +182,7 @@ def read_archive(archive: Archive, licence: str) -> Iterator[SourceFile]:
     try:
         for member in _members(archive.path):
             path = plain_text(member.path).removeprefix("./")
-            if not path.endswith(".py"):
+            if not path.endswith(suffixes):
                 continue
             left_out = reason_of_tests(path)
             if path.startswith("/") or ".." in PurePosixPath(path).parts:

@@ -9,7 +9,7 @@ import re
 import tokenize
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, KeysView, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import PurePosixPath
@@ -463,8 +463,14 @@ def extract_source(text: str, source: SourceFile, extraction: Extraction, *, who
         )
 
 
-def extract_functions(files: Iterable[SourceFile], extraction: Extraction) -> Iterator[Function]:
-    """Yield the functions of all files; every file and every top-level function is accounted for in the extraction."""
+def extract_functions(
+    files: Iterable[SourceFile], extraction: Extraction, extract: Callable = extract_source
+) -> Iterator[Function]:
+    """Yield the functions of all files; every file and every top-level function is accounted for in the extraction.
+
+    Args:
+        extract: Finds those of one file, in its language: `extract_source`, or that of another extractor.
+    """
     for source in files:
         if source.left_out:
             extraction.files[source.left_out] += 1
@@ -479,5 +485,5 @@ def extract_functions(files: Iterable[SourceFile], extraction: Extraction) -> It
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in other people's strings
-            functions = list(extract_source(text, source, extraction))
+            functions = list(extract(text, source, extraction))
         yield from functions

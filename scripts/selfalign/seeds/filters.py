@@ -5,54 +5,21 @@ judge runs on what they kept, with a model; corpus filters compare functions wit
 on all parts together. A list has them in this order.
 """
 
-import ast
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from selfalign.languages import LANGUAGES, Language
 from selfalign.records.rows import Function
 from selfalign.records.settings import load_settings
 from selfalign.seeds.docstrings import docstring_fault
 from selfalign.seeds.import_inference import infer_imports, missing_names
 from selfalign.seeds.licences import PERMISSIVE, licence_allowed
+from selfalign.seeds.node_check import NodeChecker
 from selfalign.seeds.part import Candidate, Drop, Outcomes, RowFilter
 from selfalign.seeds.type_check import TypeChecker
-
-# Modules that make no sense in a sandbox without network, display, other processes and packages of services
-NOT_FOR_SANDBOX = (
-    # network
-    *("aiohttp", "asyncore", "asynchat", "ftplib", "grpc", "http.client", "http.server", "httpx", "imaplib", "nntplib"),
-    *("paramiko", "poplib", "requests", "smtplib", "socket", "socketserver", "ssl", "telnetlib", "tornado", "twisted"),
-    *("urllib.request", "urllib2", "urllib3", "webbrowser", "websocket", "websockets", "xmlrpc", "zmq"),
-    # other processes, the machine, foreign code
-    *("_winapi", "cffi", "ctypes", "fabric", "fcntl", "multiprocessing", "pexpect", "psutil", "pty", "pwd", "resource"),
-    *(
-        "sh",
-        "signal",
-        "subprocess",
-        "syslog",
-        "termios",
-        "tty",
-        "winreg",
-        "win32api",
-        "win32con",
-        "win32gui",
-        "winsound",
-    ),
-    # display, sound, devices
-    *("PyQt4", "PyQt5", "PyQt6", "PySide2", "PySide6", "bokeh", "curses", "cv2", "gi", "gtk", "kivy", "matplotlib"),
-    *("plotly", "pyautogui", "pygame", "pyglet", "pynput", "RPi", "seaborn", "serial", "sounddevice", "tkinter"),
-    *("turtle", "usb", "vtk", "wx"),
-    # services and databases
-    *("azure", "boto", "boto3", "botocore", "cassandra", "docker", "elasticsearch", "google.cloud", "googleapiclient"),
-    *("kafka", "kubernetes", "MySQLdb", "openstack", "pika", "psycopg2", "pymongo", "pymysql", "redis", "selenium"),
-    *("slack", "slack_sdk", "stripe", "telegram", "tweepy", "twilio"),
-    # frameworks and the making of packages: nothing works without their project
-    *("django", "fastapi", "flask", "IPython", "jupyter", "notebook", "pyramid", "scrapy", "streamlit"),
-    *("conda", "distutils", "pip", "pkg_resources", "setuptools"),
-)
 
 
 def _each(candidates: Sequence[Candidate], judge: Callable[[Candidate], Function | Drop | None]) -> Outcomes:
@@ -74,7 +41,7 @@ class ReturnsValue:
     """Keep functions with a `return` of their own that has a value."""
 
     def __call__(self, candidates: Sequence[Candidate]) -> Outcomes:
-        return _each(candidates, lambda one: None if _returns_value(one.definition) else Drop("returns no value"))
+        return _each(candidates, lambda one: None if one.returns_value else Drop("returns no value"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +49,7 @@ class HasArgument:
     """Keep functions with at least one argument."""
 
     def __call__(self, candidates: Sequence[Candidate]) -> Outcomes:
-        return _each(candidates, lambda one: None if _parameters(one.definition) else Drop("no argument"))
+        return _each(candidates, lambda one: None if one.parameters else Drop("no argument"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +103,10 @@ class SandboxImports:
     """Drop functions that import a module which makes no sense in a sandbox, or the package they come from.
 
     Attributes:
-        modules: Names with dots; a name stands for all that is below it.
+        modules: Names with dots or slashes; a name stands for all that is below it. The default is the language's.
     """
 
-    modules: tuple[str, ...] = NOT_FOR_SANDBOX
+    modules: tuple[str, ...]
 
     def __call__(self, candidates: Sequence[Candidate]) -> Outcomes:
         return _each(candidates, self._drop)
@@ -149,34 +116,11 @@ class SandboxImports:
         return frozenset(self.modules)
 
     def _drop(self, one: Candidate) -> Drop | None:
-        for text in one.function.imports.splitlines():
-            # One name to a line, as the extraction writes them
-            words = text.split()
-            names = [words[1]] if words[0] == "import" else [words[1], f"{words[1]}.{words[3]}"]
-            for name in names:
-                if found := self._find(name):
-                    return Drop(f"import: {found}", text)
-        if "import" not in one.function.code:  # most functions have none of their own, and need no tree
-            return None
-        for node in _statements(one.definition, nested=True):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                if node.level:
-                    return Drop("relative import", ast.unparse(node))
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            for name in names:
-                if found := self._find(name):
-                    return Drop(f"import: {found}", ast.unparse(node))
-        return None
-
-    def _find(self, name: str) -> str | None:
-        """Return the listed module that a name is, or lies in."""
-        while name:
-            if name in self._names:
-                return name
-            name = name.rpartition(".")[0]
+        for names, text in one.imported():
+            if not names:
+                return Drop("relative import", text)
+            if found := next((name for name in names if name in self._names), None):
+                return Drop(f"import: {found}", text)
         return None
 
 
@@ -229,9 +173,7 @@ class DocstringQuality:
 
     def _drop(self, one: Candidate) -> Drop | None:
         function = one.function
-        fault = docstring_fault(
-            function.docstring, function.name, _parameters(one.definition), self.min_words, self.max_words
-        )
+        fault = docstring_fault(function.docstring, function.name, one.parameters, self.min_words, self.max_words)
         return Drop(f"docstring: {fault}") if fault else None
 
 
@@ -241,18 +183,20 @@ class TypeCheck:
 
     Attributes:
         checkers: Run in this order, each on what those before it keep (see `selfalign.seeds.type_check`). By default
-            nothing is kept in which Pyright, the original's, finds an error.
+            nothing is kept in which Pyright, the original's, finds an error. For JavaScript it is Node, which finds
+            broken syntax, undefined names and modules that are not there.
     """
 
-    checkers: tuple[str, ...] = ("ty", "basedpyright")
+    checkers: tuple[str, ...]
     batch: int = 5000
     timeout_s: int = 600
 
     def __post_init__(self):
         self._checker()  # wrong settings are said before any work
 
-    def _checker(self) -> TypeChecker:
-        return TypeChecker(checkers=self.checkers, batch=self.batch, timeout_s=self.timeout_s)
+    def _checker(self) -> TypeChecker | NodeChecker:
+        kind = NodeChecker if "node" in self.checkers else TypeChecker
+        return kind(checkers=self.checkers, batch=self.batch, timeout_s=self.timeout_s)
 
     def __call__(self, candidates: Sequence[Candidate]) -> Outcomes:
         functions = [one.function for one in candidates]
@@ -319,31 +263,7 @@ CORPUS_FILTERS = {"benchmarks": Benchmarks, "near_duplicates": NearDuplicates}
 STAGES = (ROW_FILTERS, JUDGE, CORPUS_FILTERS)
 
 
-def _statements(definition: ast.AST, *, nested: bool) -> Iterator[ast.AST]:
-    """Yield the statements in a function's body, with or without those of functions and classes inside it."""
-    stack = list(definition.body)
-    while stack:
-        node = stack.pop()
-        yield node
-        if nested or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-                stack.extend(getattr(node, field, ()))
-
-
-def _returns_value(definition: ast.AST) -> bool:
-    """Return whether a function has a `return` of its own with a value."""
-    values = [node.value for node in _statements(definition, nested=False) if isinstance(node, ast.Return)]
-    return any(value and not (isinstance(value, ast.Constant) and value.value is None) for value in values)
-
-
-def _parameters(definition: ast.AST) -> list[str]:
-    """Return the names of a function's parameters."""
-    arguments = definition.args
-    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
-    return [argument.arg for argument in every if argument is not None]
-
-
-def _build(position: int, item: object) -> tuple[str, object]:
+def _build(position: int, item: object, language: Language) -> tuple[str, object]:
     where = f"filters, entry {position}"
     known = {name: kind for stage in STAGES for name, kind in stage.items()}
     if not isinstance(item, dict) or not isinstance(item.get("name"), str) or item["name"] not in known:
@@ -351,6 +271,20 @@ def _build(position: int, item: object) -> tuple[str, object]:
         raise ValueError(f"{where}: unknown filter {name!r}; the filters are {', '.join(known)}")
     kind = known[item["name"]]
     settings = {key: value for key, value in item.items() if key != "name"}
+    if item["name"] not in language.filters | CORPUS_FILTERS.keys():
+        there = ", ".join(name for name in known if name in language.filters or name in CORPUS_FILTERS)
+        raise ValueError(
+            f"filters.{position - 1}: {item['name']} is not there for {language.name}; take it out. There are {there}"
+        )
+    if kind is SandboxImports:
+        settings.setdefault("modules", list(language.not_for_sandbox))
+    if kind is TypeCheck:
+        settings.setdefault("checkers", list(language.default_checkers))
+        if isinstance(settings["checkers"], list) and not set(settings["checkers"]) <= set(language.checkers):
+            raise ValueError(
+                f"filters.{position - 1}: checkers are {', '.join(map(str, settings['checkers']))}; for "
+                f"{language.name} there are {', '.join(language.checkers)}"
+            )
     return item["name"], load_settings(kind, json.dumps(settings), f"{where}, {item['name']}")
 
 
@@ -363,12 +297,15 @@ class Filters:
     corpus: list[tuple[str, object]]
 
 
-def parse_filters(text: str) -> Filters:
+def parse_filters(text: str, language: str = "python") -> Filters:
     """Read an ordered list of filters, as JSON.
 
+    Args:
+        language: Of the functions, a key of `LANGUAGES`.
+
     Raises:
-        ValueError: not such a list, an unknown filter or setting, a filter listed twice, or one that is listed after
-            another that runs later.
+        ValueError: not such a list, an unknown filter or setting or one that the language lacks, a filter listed twice,
+            or one that is listed after another that runs later.
     """
     try:
         items = json.loads(text)
@@ -376,7 +313,7 @@ def parse_filters(text: str) -> Filters:
         raise ValueError(f"filters: not valid JSON ({error})") from error
     if not isinstance(items, list):
         raise ValueError(f"filters: expected a list of filters, found {items!r}")
-    built = [_build(position, item) for position, item in enumerate(items, 1)]
+    built = [_build(position, item, LANGUAGES[language]) for position, item in enumerate(items, 1)]
     names = [name for name, _ in built]
     stages = [next(number for number, stage in enumerate(STAGES) if name in stage) for name in names]
     for position, name in enumerate(names):

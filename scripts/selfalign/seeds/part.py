@@ -5,16 +5,16 @@ candidate's own, or one with other imports: code and id never change. Candidates
 share what was parsed, so memory is bounded by the block and every function is parsed once.
 """
 
-import ast
 import itertools
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from selfalign.matching.funnels import Funnel
 from selfalign.records.progress import Progress
 from selfalign.records.rows import Function
+from selfalign.seeds.syntax import SYNTAXES, Syntax
 
 FUNCTION_COLUMNS = {field.name: "int64" if field.type is int else "string" for field in fields(Function)}
 # What a rejected function carries besides: where it was dropped, why, and the evidence or the row kept instead
@@ -25,34 +25,44 @@ BLOCK = 5_000  # functions that are parsed and checked together: half a GB with 
 class Candidate:
     """A function on its way through the filters, with its syntax tree once one of them asks for it."""
 
-    __slots__ = ("_definition", "function")
+    __slots__ = ("_definition", "_syntax", "function")
 
-    def __init__(self, function: Function, definition: ast.FunctionDef | ast.AsyncFunctionDef | None = None):
+    def __init__(self, function: Function, syntax: Syntax = SYNTAXES["python"], definition: Any = None):
         self.function = function
+        self._syntax = syntax
         self._definition = definition
 
     @property
-    def definition(self) -> ast.FunctionDef | ast.AsyncFunctionDef:
-        """The tree of the function's definition.
+    def definition(self) -> Any:
+        """The tree of the function's definition, as its language's parser makes it.
 
         Raises:
-            SyntaxError: this Python cannot parse it.
+            SyntaxError: it cannot be parsed.
         """
         if self._definition is None:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # invalid escapes in other people's strings
-                    [self._definition] = ast.parse(self.function.code).body
-            except (ValueError, RecursionError, MemoryError):
-                raise SyntaxError("null bytes, more than one statement, or nested too deeply") from None
+            self._definition = self._syntax.parse(self.function.code)
         return self._definition
+
+    @property
+    def returns_value(self) -> bool:
+        """Whether it has a `return` of its own with a value."""
+        return self._syntax.returns_value(self.definition)
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of its parameters."""
+        return self._syntax.parameters(self.definition)
+
+    def imported(self) -> Iterator[tuple[list[str], str]]:
+        """Yield the modules that it and the statements before it import; see `Syntax`."""
+        return self._syntax.imported(self.function, lambda: self.definition)
 
     def go_on(self, function: Function) -> "Candidate":
         """Return the candidate that the next filter sees."""
         if function is self.function:
             return self
         assert (function.id, function.code) == (self.function.id, self.function.code)
-        return Candidate(function, self._definition)
+        return Candidate(function, self._syntax, self._definition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,7 @@ def filter_part(
     label: str = "filters",
     total: int = 0,
     block: int = BLOCK,
+    language: str = "python",
 ) -> tuple[list[Function], list[dict], Funnel]:
     """Run the row filters on one part; return the kept functions, the rejected ones with their reasons, the funnel.
 
@@ -88,6 +99,7 @@ def filter_part(
         label: For progress lines.
         total: How many functions there are, for progress lines.
         block: Functions that go through all filters together; their outcomes do not depend on it.
+        language: Of the functions.
     """
     kept: list[Function] = []
     rejected: list[dict] = []
@@ -96,7 +108,7 @@ def filter_part(
     progress = Progress(label, total, unit="functions")
     rows, count = iter(rows), 0
     while functions := list(itertools.islice(rows, block)):
-        candidates = [Candidate(function) for function in functions]
+        candidates = [Candidate(function, SYNTAXES[language]) for function in functions]
         for name, row_filter in filters:
             outcomes = row_filter(candidates)
             assert len(outcomes) == len(candidates), name

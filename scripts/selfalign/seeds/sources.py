@@ -4,6 +4,7 @@ A source is a list of units (files, archives, row groups) whose order does not d
 n-th unit: it can be made alone, no file is in two parts, and one file at a time is in memory.
 """
 
+import functools
 import json
 import os
 import platform
@@ -14,9 +15,12 @@ from email.message import Message
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
+from selfalign.languages import LANGUAGES
 from selfalign.records.settings import load_settings
 
 STDLIB = "stdlib"
+Suffixes = tuple[str, ...]  # ends of the names of source files
+PYTHON: Suffixes = LANGUAGES["python"].suffixes
 LARGEST_FILE = 1_000_000  # bytes or characters; what is larger is data (The Stack has the same limit)
 # No tests in any package; of the standard library, no applications (idlelib, turtledemo), no parser for Python 2
 # with its test data (lib2to3), no build files of the interpreter
@@ -27,7 +31,7 @@ NOT_STDLIB = frozenset({"site-packages", "dist-packages"})
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """A Python file of a corpus.
+    """A source file of a corpus.
 
     Attributes:
         package: Package or repository.
@@ -110,20 +114,20 @@ def stated_licence(fields: Message) -> str:
     return text if text and len(text) <= 80 and "\n" not in text else "unknown"
 
 
-def _python_files(root: Path, skip: frozenset[str] = frozenset()) -> list[str]:
-    """Return the paths of all .py files below a folder, relative to it; links to folders are not followed."""
+def _files_below(root: Path, suffixes: Suffixes, skip: frozenset[str] = frozenset()) -> list[str]:
+    """Return the paths of all source files below a folder, relative to it; links to folders are not followed."""
     paths = []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if name not in skip]
         base = Path(folder).relative_to(root)
-        paths += [(base / name).as_posix() for name in files if name.endswith(".py")]
+        paths += [(base / name).as_posix() for name in files if name.endswith(suffixes)]
     return paths
 
 
 def _stdlib_files() -> list[SourceFile]:
     root = Path(sysconfig.get_path("stdlib"))
     files = []
-    for path in _python_files(root, NOT_STDLIB):
+    for path in _files_below(root, PYTHON, NOT_STDLIB):
         top = PurePosixPath(path).parts[0]
         left_out = f"left out: {top.split('-')[0]}" if top.startswith(STDLIB_LEFT_OUT) else reason_of_tests(path)
         files.append(
@@ -139,7 +143,7 @@ def _stdlib_files() -> list[SourceFile]:
     return files
 
 
-def _distribution_files(name: str) -> list[SourceFile]:
+def _distribution_files(name: str, suffixes: Suffixes) -> list[SourceFile]:
     try:
         distribution = metadata.distribution(name)
     except metadata.PackageNotFoundError:
@@ -149,44 +153,70 @@ def _distribution_files(name: str) -> list[SourceFile]:
         ) from None
     if distribution.files is None:
         raise ValueError(f"package {name}: its installation lists no files; install it again from a wheel")
-    return [
-        SourceFile(
-            package=str(distribution.metadata["Name"]),
-            version=distribution.version,
-            licence=stated_licence(distribution.metadata),
-            path=plain_text(file.as_posix()),
-            file=Path(file.locate()),
-            left_out=reason_of_tests(file.as_posix()),
-        )
-        for file in distribution.files
-        if file.suffix == ".py" and ".." not in file.parts
-    ]
+    stated = str(distribution.metadata["Name"]), distribution.version, stated_licence(distribution.metadata)
+    found = []
+    for file in distribution.files:
+        if file.suffix in suffixes and ".." not in file.parts:
+            path = Path(file.locate())
+            package, version, licence = stated if suffixes == PYTHON else _node_package(path.parent) or stated
+            found.append(
+                SourceFile(
+                    package=package,
+                    version=version,
+                    licence=licence,
+                    path=plain_text(file.as_posix()),
+                    file=path,
+                    left_out=reason_of_tests(file.as_posix()),
+                )
+            )
+    return found
 
 
-def list_packages(names: Sequence[str]) -> list[SourceFile]:
+@functools.cache
+def _node_package(folder: Path) -> tuple[str, str, str] | None:
+    """Return name, version and licence of the Node package that a folder is in; None where it is in none."""
+    for place in (folder, *folder.parents):
+        if place.name == "site-packages":
+            return None
+        try:
+            stated = json.loads((place / "package.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(stated, dict) and "name" in stated and "version" in stated:  # others only say how to load
+            return str(stated["name"]), str(stated["version"]), str(stated.get("license") or "unknown")
+    return None
+
+
+def list_packages(names: Sequence[str], suffixes: Suffixes = PYTHON) -> list[SourceFile]:
     """Return the files of installed packages, sorted by package and path.
 
     Raises:
-        ValueError: a package is not installed.
+        ValueError: a package is not installed, or has no such file.
     """
     files = []
     for name in dict.fromkeys(names):
-        files += _stdlib_files() if name == STDLIB else _distribution_files(name)
+        of_python = name == STDLIB and suffixes == PYTHON
+        found = _stdlib_files() if of_python else [] if name == STDLIB else _distribution_files(name, suffixes)
+        if not found and suffixes != PYTHON:
+            raise ValueError(f"package {name}: no {', '.join(suffixes)} file in it; name another one")
+        files += found
     return sorted(files, key=lambda file: (file.package, file.path))
 
 
-def list_folder(folder: str | Path, licence: str) -> list[SourceFile]:
-    """Return every .py file below a folder, sorted by path; the package is the folder's name.
+def list_folder(folder: str | Path, licence: str, suffixes: Suffixes = PYTHON) -> list[SourceFile]:
+    """Return every source file below a folder, sorted by path; the package is the folder's name.
 
     Raises:
-        ValueError: the folder does not exist or holds no Python file.
+        ValueError: the folder does not exist or holds no source file.
     """
     root = Path(folder)
     if not root.is_dir():
         raise ValueError(f"corpus folder {folder}: no such folder; give the path of an existing one")
-    paths = sorted(_python_files(root))
+    paths = sorted(_files_below(root, suffixes))
     if not paths:
-        raise ValueError(f"corpus folder {folder}: no .py file in it; give the folder that holds the source code")
+        raise ValueError(
+            f"corpus folder {folder}: no {', '.join(suffixes)} file in it; give the folder that holds the source code"
+        )
     package = plain_text(root.resolve().name)
     return [
         SourceFile(package=package, version="", licence=licence, path=plain_text(path), file=root / path)
@@ -204,11 +234,11 @@ class PythonPackages:
 
     packages: tuple[str, ...]
 
-    def open(self) -> Source:
+    def open(self, suffixes: Suffixes = PYTHON) -> Source:
         """List the files of the packages."""
-        return Source(unit="files", units=list_packages(self.packages), read=_one)
+        return Source(unit="files", units=list_packages(self.packages, suffixes), read=_one)
 
-    def files(self, part: int, parts: int) -> list[Path]:
+    def files(self, part: int, parts: int, suffixes: Suffixes = PYTHON) -> list[Path]:
         """Return the files on which a part depends: none, as installed code does not change."""
         return []
 
@@ -220,13 +250,13 @@ class Folder:
     path: str
     licence: str = "unknown"
 
-    def open(self) -> Source:
+    def open(self, suffixes: Suffixes = PYTHON) -> Source:
         """List the files of the folder."""
-        return Source(unit="files", units=list_folder(self.path, self.licence), read=_one)
+        return Source(unit="files", units=list_folder(self.path, self.licence, suffixes), read=_one)
 
-    def files(self, part: int, parts: int) -> list[Path]:
+    def files(self, part: int, parts: int, suffixes: Suffixes = PYTHON) -> list[Path]:
         """Return the files on which a part depends."""
-        return [file.file for file in list_folder(self.path, self.licence)[part::parts]]
+        return [file.file for file in list_folder(self.path, self.licence, suffixes)[part::parts]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,17 +266,17 @@ class Archives:
     paths: tuple[str, ...]
     licence: str = "unknown"
 
-    def open(self) -> Source:
+    def open(self, suffixes: Suffixes = PYTHON) -> Source:
         """List the archives."""
         from selfalign.seeds.archives import list_archives, read_archive
 
         return Source(
             unit="archives",
             units=list_archives(self.paths),
-            read=lambda archive: read_archive(archive, self.licence),
+            read=lambda archive: read_archive(archive, self.licence, suffixes),
         )
 
-    def files(self, part: int, parts: int) -> list[Path]:
+    def files(self, part: int, parts: int, suffixes: Suffixes = PYTHON) -> list[Path]:
         """Return the files on which a part depends."""
         return [archive.path for archive in self.open().part(part, parts)]
 
@@ -265,13 +295,13 @@ class Shards:
     columns: dict = field(default_factory=dict)
     licence: str = "unknown"
 
-    def open(self) -> Source:
+    def open(self, suffixes: Suffixes = PYTHON) -> Source:
         """List the shards."""
         from selfalign.seeds.shards import list_shards, open_shards
 
         return open_shards(list_shards(self.paths), self.columns, self.licence)
 
-    def files(self, part: int, parts: int) -> list[Path]:
+    def files(self, part: int, parts: int, suffixes: Suffixes = PYTHON) -> list[Path]:
         """Return the files on which a part depends."""
         from selfalign.seeds.shards import list_shards
 
@@ -301,14 +331,14 @@ class Hub:
     columns: dict = field(default_factory=dict)
     licence: str = "unknown"
 
-    def open(self) -> Source:
+    def open(self, suffixes: Suffixes = PYTHON) -> Source:
         """List the shards of the dataset."""
         from selfalign.seeds.shards import list_dataset, open_shards
 
         shards = list_dataset(self.dataset, self.revision, self.data_dir, self.data_files, self.split)
         return open_shards(shards, self.columns, self.licence)
 
-    def files(self, part: int, parts: int) -> list[Path]:
+    def files(self, part: int, parts: int, suffixes: Suffixes = PYTHON) -> list[Path]:
         """Return the files on which a part depends: none, as a revision does not change."""
         return []
 

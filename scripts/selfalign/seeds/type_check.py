@@ -212,6 +212,73 @@ class InstalledModules:
         return sorted({module for module in modules if module not in self})
 
 
+Found = dict[int, tuple[str, str]]  # by the function's place: reason and what was found
+
+
+def check_in_batches(numbers: Sequence[int], size: int, run: Callable[[Sequence[int]], Found]) -> Found:
+    """Return what a check finds in functions that go to processes in batches; a batch that fails is tried in halves.
+
+    Args:
+        run: Checks one batch in one process.
+    """
+    found: Found = {}
+    waiting = [numbers[start : start + size] for start in range(0, len(numbers), size)]
+    while waiting:
+        batch = waiting.pop()
+        try:
+            found |= run(batch)
+        except CheckFailed as error:
+            if len(batch) == 1:
+                found[batch[0]] = (f"type checker {error}", "")
+            else:
+                print(f"type checker {error} on {len(batch):,} functions; trying halves", file=sys.stderr)
+                middle = len(batch) // 2
+                waiting += [batch[middle:], batch[:middle]]
+    return found
+
+
+def run_tool(
+    command: list[str],
+    *,
+    timeout_s: int,
+    folder: str | None = None,
+    environment: dict[str, str] | None = None,
+    exit_codes: tuple[int, ...] = (0,),
+    text: str = "",
+) -> str:
+    """Return what a program prints.
+
+    Args:
+        folder: Where it runs.
+        environment: Variables besides ours.
+        exit_codes: Of a run that came to its end.
+        text: Its standard input.
+
+    Raises:
+        CheckFailed: it ended in another way, or took too long.
+    """
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=os.environ | (environment or {}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        start_new_session=True,  # a launcher may start node: a time-out must end both
+    ) as process:
+        try:
+            output, _ = process.communicate(text, timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise CheckFailed("timed out") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+    if process.returncode not in exit_codes:
+        raise CheckFailed("crashed")
+    return output
+
+
 @dataclass(frozen=True, kw_only=True)
 class TypeChecker:
     """Run type checkers on functions.
@@ -261,20 +328,7 @@ class TypeChecker:
 
     def type_errors(self, name: str, rows: Sequence[Function], numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
         """Return reason and first error of those of the numbered functions in which one checker finds any."""
-        found: dict[int, tuple[str, str]] = {}
-        waiting = [numbers[start : start + self.batch] for start in range(0, len(numbers), self.batch)]
-        while waiting:
-            batch = waiting.pop()
-            try:
-                found |= self._run(name, rows, batch)
-            except CheckFailed as error:
-                if len(batch) == 1:
-                    found[batch[0]] = (f"type checker {error}", "")
-                else:
-                    print(f"type checker {error} on {len(batch):,} functions; trying halves", file=sys.stderr)
-                    middle = len(batch) // 2
-                    waiting += [batch[middle:], batch[:middle]]
-        return found
+        return check_in_batches(numbers, self.batch, lambda batch: self._run(name, rows, batch))
 
     def _run(self, name: str, rows: Sequence[Function], numbers: Sequence[int]) -> dict[int, tuple[str, str]]:
         checker = CHECKERS[name]
@@ -282,7 +336,14 @@ class TypeChecker:
             _write_programs(folder, rows, numbers)
             for file, text in {CANARY: CANARY_PROGRAM, **checker.settings}.items():
                 Path(folder, file).write_text(text)
-            output = self._output([find_tool(name), *checker.command], folder, checker)
+            command = [find_tool(name), *checker.command]
+            output = run_tool(
+                command,
+                timeout_s=self.timeout_s,
+                folder=folder,
+                environment=checker.environment,
+                exit_codes=checker.exit_codes,
+            )
             try:
                 diagnostics = list(checker.read(output))
             except (ValueError, LookupError, TypeError):  # no report, or not one of this checker
@@ -295,27 +356,6 @@ class TypeChecker:
             if Path(item.file).name != CANARY and not _lacks_only_stubs(item, installed):
                 found.setdefault(_number(item.file), ("type error", f"{item.rule}: {item.message}"))
         return found
-
-    def _output(self, command: list[str], folder: str, checker: Checker) -> str:
-        with subprocess.Popen(
-            command,
-            cwd=folder,
-            env=os.environ | checker.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            encoding="utf-8",
-            start_new_session=True,  # a launcher may start node: a time-out must end both
-        ) as process:
-            try:
-                output, _ = process.communicate(timeout=self.timeout_s)
-            except subprocess.TimeoutExpired:
-                raise CheckFailed("timed out") from None
-            finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, 9)
-        if process.returncode not in checker.exit_codes:
-            raise CheckFailed("crashed")
-        return output
 
 
 def _lacks_only_stubs(item: Diagnostic, installed: InstalledModules) -> bool:
