@@ -15,6 +15,7 @@ from selfalign.archiving.inputs import prompt_files
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.engines.port import load_settings
 from selfalign.generation.instructions import METHODS
+from selfalign.languages import LANGUAGES
 from selfalign.records.files import digest, file_digest
 from selfalign.records.shards import file_names, number_of_rounds, numbered, round_names
 from selfalign.seeds.filters import CORPUS_FILTERS, JUDGE, ROW_FILTERS, DocstringJudge, parse_filters
@@ -48,7 +49,7 @@ except ValueError as error:
 
 for name, corpus in config["corpora"].items():
     try:
-        parse_filters(json.dumps(corpus["filters"]))  # the whole list, of which each rule gets its own only
+        parse_filters(json.dumps(corpus["filters"]), corpus["language"])  # the whole list, of which each rule gets its own only
     except ValueError as error:
         sys.exit(f"error: corpora.{name}.{error}")
 
@@ -229,7 +230,8 @@ def corpus_files(wildcards):
     """Return the files that a part is read from, so that an edited one reruns its extraction; some sources have none."""
     parts = config["corpora"][wildcards.corpus]["parts"]
     try:
-        return load_source(corpus_source(wildcards.corpus)).files(int(wildcards.part), parts)
+        suffixes = LANGUAGES[config["corpora"][wildcards.corpus]["language"]].suffixes
+        return load_source(corpus_source(wildcards.corpus)).files(int(wildcards.part), parts, suffixes)
     except ValueError as error:
         sys.exit(f"error: {error}")
 
@@ -239,6 +241,12 @@ def source_versions(wildcards):
     packages = config["corpora"][wildcards.corpus]["source"].get("packages", [])
     installed = [name for name in packages if any(metadata.distributions(name=name))]  # stdlib is of Python itself
     return [PYTHON_VERSION, *(f"{name} {metadata.version(name)}" for name in installed)]
+
+
+def language_of(corpus):
+    """Return the option that says a corpus's language, for what is not Python."""
+    language = config["corpora"][corpus]["language"]
+    return [] if language == "python" else ["--language", language]
 
 
 def of_corpus(pattern, corpus):

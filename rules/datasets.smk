@@ -32,12 +32,13 @@ rule select_pairs:
     params:
         code=code("select_pairs"),
         generation=generation_folder,
+        language=lambda wildcards: language_of(GENERATIONS[dataset_of(wildcards)["generation"]]["corpus"]),
         settings=lambda wildcards: as_json(selection_settings(wildcards)),
         like=lambda wildcards, input: ["--like", *input.like] if input.like else [],
         empty=may_be_empty,
         seed=lambda wildcards: seed_of(dataset_of(wildcards)),
         folder=subpath(output.pairs, parent=True),
     shell:
-        "python $SCRIPTS/select_pairs.py --seeds {input.seeds:q} {params.generation:q} "
+        "python $SCRIPTS/select_pairs.py --seeds {input.seeds:q} {params.generation:q} {params.language:q} "
         "--benchmarks {input.benchmarks:q} {params.like:q} {params.empty:q} --settings {params.settings:q} "
         "--run-seed {params.seed} --output {params.folder:q} 2>&1 | tee {log:q}"

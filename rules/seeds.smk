@@ -33,8 +33,10 @@ rule extract_functions:
         versions=source_versions,
         parts=lambda wildcards: config["corpora"][wildcards.corpus]["parts"],
         unit=corpus_unit,
+        language=lambda wildcards: language_of(wildcards.corpus),
     shell:
-        "python $SCRIPTS/extract_functions.py --source {params.source:q} --part {wildcards.part} --parts {params.parts} {params.unit:q} "
+        "python $SCRIPTS/extract_functions.py --source {params.source:q} {params.language:q} "
+        "--part {wildcards.part} --parts {params.parts} {params.unit:q} "
         "--output {output.functions:q} --stats {output.funnel:q} 2>&1 | tee {log:q}"
 
 
@@ -55,8 +57,9 @@ rule filter_functions:
     params:
         code=code("filter_functions"),
         filters=lambda wildcards: as_json(filters_of(wildcards.corpus, ROW_FILTERS)),
+        language=lambda wildcards: language_of(wildcards.corpus),
     shell:
-        "python $SCRIPTS/filter_functions.py --input {input.functions:q} --filters {params.filters:q} "
+        "python $SCRIPTS/filter_functions.py --input {input.functions:q} --filters {params.filters:q} {params.language:q} "
         "--label filters/{wildcards.corpus}/{wildcards.part} --kept {output.kept:q} --rejected {output.rejected:q} --funnel {output.funnel:q} 2>&1 | tee {log:q}"
 
 

@@ -39,7 +39,8 @@ rule verify_responses:
     params:
         code=code("verify_responses"),
         sandbox=SANDBOX,
+        language=lambda wildcards: language_of(generation_of(wildcards)["corpus"]),
     shell:
-        "python $SCRIPTS/verify_responses.py --responses {input.responses:q} --sandbox {params.sandbox:q} "
+        "python $SCRIPTS/verify_responses.py --responses {input.responses:q} --sandbox {params.sandbox:q} {params.language:q} "
         "--workers {threads} --label verdicts/{wildcards.generation}/{wildcards.shard} "
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from selfalign.demo.benchmark import benchmark_rows
+from selfalign.demo.benchmark import WRITERS, benchmark_rows
 from selfalign.records.commands import run_command
 from selfalign.records.files import write_jsonl
 
@@ -14,8 +14,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tasks", type=int, default=160)
+    parser.add_argument("--language", choices=WRITERS, default="python")
     arguments = parser.parse_args()
-    write_jsonl(arguments.output, benchmark_rows(arguments.seed, arguments.tasks))
+    write_jsonl(arguments.output, benchmark_rows(arguments.seed, arguments.tasks, arguments.language))
 
 
 if __name__ == "__main__":

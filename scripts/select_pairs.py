@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from selfalign.languages import LANGUAGES
 from selfalign.matching.benchmarks import load_benchmarks
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_jsonl, write_json, write_jsonl, write_text
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--generation", type=Path, required=True, help="folder of concepts/, instructions/ and so on")
     parser.add_argument("--shards", type=int, required=True, help="shards of the generation")
     parser.add_argument("--rounds", type=int, default=1, help="rounds of responses and verdicts (default 1)")
+    parser.add_argument("--language", choices=LANGUAGES, default="python", help="of the code (default: python)")
     parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="benchmark files to keep out")
     parser.add_argument("--settings", required=True, help="what becomes a pair (JSON)")
     parser.add_argument("--like", type=Path, help="take the size of this other dataset's pairs.jsonl")
@@ -42,7 +44,7 @@ def main() -> None:
         ]
         for kind in KINDS
     }
-    candidates = load_candidates(seeds=options.seeds, **files)
+    candidates = load_candidates(seeds=options.seeds, language=options.language, **files)
     index = load_benchmarks(options.benchmarks)
     gc.freeze()  # the collector, which every syntax tree wakes, need not walk the tables
     selection = select_pairs(candidates, settings, index, options.run_seed, may_be_empty=options.may_be_empty)

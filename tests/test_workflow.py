@@ -97,7 +97,7 @@ ROOMS = {
     "generation": {"records", "prompts", "engines"},
     "selection": {"records", "languages", "matching", "prompts"},
     "training": {"records", "prompts", "engines"},
-    "benchmarks": {"records", "prompts", "engines", "sandbox"},
+    "benchmarks": {"records", "languages", "prompts", "engines", "sandbox"},
     "reporting": {"records", "prompts", "benchmarks"},
     "archiving": {"records", "seeds", "generation", "benchmarks", "reporting"},
     "demo": {"records", "prompts", "engines", "sandbox"},

@@ -90,7 +90,9 @@ class Benchmark:
         (text,) = texts
         if completes_prompt:
             return (f"{task.prefix}{text}", None) if text.strip() else ("", NO_CODE)
-        code = find_code(text)
+        code = find_code(text, task.language)
+        if task.language != "python":
+            return (code, None) if code.strip() else ("", NO_CODE)
         return (join_code(task, code), None) if code.strip() else ("", NO_CODE)
 
     def build_program(self, task: Task, check: Check, code: str, known: Known) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 Authors: this project (make_demo_base writes the tasks; see resources/demo/README.md).
 Licence: Apache-2.0.
-Source: resources/demo/benchmark.jsonl.
+Source: resources/demo/benchmark.jsonl; benchmark-javascript.jsonl has such tasks in JavaScript.
 
 Functions, classes and programs that combine list operations; no sequence of operation types in it is in the text
 that the demo's base model was trained on.
@@ -10,6 +10,7 @@ that the demo's base model was trained on.
 
 from selfalign.benchmarks.benchmark import Benchmark
 from selfalign.benchmarks.tasks import Task, single, text
+from selfalign.languages import LANGUAGES
 
 
 class Demo(Benchmark):
@@ -17,6 +18,9 @@ class Demo(Benchmark):
 
     def read_tasks(self, fields: dict, benchmark: str) -> list[Task]:
         """Build a task from a row of the file."""
+        language = fields.get("language", "python")
+        if language not in LANGUAGES:
+            raise ValueError(f"language is {language!r}; known are {', '.join(LANGUAGES)}")
         task = Task(
             id=text(fields, "task_id"),
             benchmark=benchmark,
@@ -25,6 +29,7 @@ class Demo(Benchmark):
             entry_point=text(fields, "entry_point"),
             canonical_solution=text(fields, "canonical_solution"),
             groups={"category": text(fields, "category"), "difficulty": text(fields, "difficulty")},
+            data={} if language == "python" else {"language": language},
             **single(text(fields, "tests")),
         )
         return [task]

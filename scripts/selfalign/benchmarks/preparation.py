@@ -34,7 +34,8 @@ def prepare_benchmark(kind: str, path: Path | None, options: dict, output: Path,
             found = benchmark.read_tasks(fields, output.stem, **options)
             for task in found:
                 tests = "\n".join(check.tests for check in task.checks)
-                ast.parse(f"{task.canonical_solution}\n{tests}")
+                if task.language == "python":  # of another language the reference solutions tell, when they run
+                    ast.parse(f"{task.canonical_solution}\n{tests}")
         except KeyError as error:
             raise ValueError(f"{where}: no field {error}; is this a file of the kind {kind}?") from error
         except (TypeError, AttributeError) as error:

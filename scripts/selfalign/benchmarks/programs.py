@@ -35,18 +35,18 @@ class Answer(Row):
     drop: str | None
 
 
-def find_code(text: str) -> str:
-    """Return the Python code in an answer, "" when there is none.
+def find_code(text: str, language: str = "python") -> str:
+    """Return the code in an answer, "" when there is none.
 
-    Fenced python blocks, the last one closed or not; else blocks of an unnamed language; else the part of the text
-    that starts like code and parses.
+    Fenced blocks of the language, the last one closed or not; else blocks of an unnamed language; else, of Python, the
+    part of the text that starts like code and parses.
     """
-    if code := code_blocks(text):
+    if code := code_blocks(text, language):
         return code
     if blocks := ANY_FENCE.findall(text):
         return "\n".join(block.rstrip() + "\n" for block in blocks)
     start = CODE_START.search(text)
-    if not start:
+    if not start or language != "python":
         return ""
     lines = text[start.start() :].splitlines()
     for end in range(len(lines), 0, -1):  # prose may follow the code

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from selfalign.benchmarks.kinds import KINDS
 from selfalign.benchmarks.outputs import DRIVER, FACTOR, INPUT_S, Known, OutputCollection, output_data, parse_outputs
-from selfalign.benchmarks.tasks import Check, Task, read_tasks
+from selfalign.benchmarks.tasks import Check, Task, language_of, read_tasks
 from selfalign.records.files import read_jsonl, write_json, write_jsonl
 from selfalign.records.progress import Progress
 from selfalign.records.rows import Row, Verdict, load_rows
@@ -61,7 +61,7 @@ def run_references(
     programs = list(reference_programs(tasks, printed, sandbox))
     progress = Progress(label, len(programs), unit="programs")
     verdicts: dict[str, Verdict] = {}
-    opened = Sandbox(sandbox, workers, core)
+    opened = Sandbox(sandbox, workers, core, language_of(tasks))
     # One kind of worker after the other, so that workers are not replaced all the time.
     for verdict in opened.run(sorted(programs, key=opened.find_kind)):
         verdicts[verdict.id] = verdict

@@ -1,5 +1,6 @@
 """Benchmark tasks: one row for all benchmarks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
@@ -53,7 +54,7 @@ class Task(Row):
         checks: What a solution has to stand.
         metrics: Metric to its units, each a list of checks that have to pass together; the first metric is the one that
             tables show. {"class": [["a", "b"]], "method": [["a"], ["b"]]} has one unit, and two.
-        data: What the benchmark's own module needs besides.
+        data: What the benchmark's own module needs besides; `language` where it is not Python.
     """
 
     benchmark: str
@@ -68,6 +69,11 @@ class Task(Row):
     checks: list[Check]
     metrics: dict[str, list[list[str]]]
     data: dict = field(default_factory=dict)
+
+    @property
+    def language(self) -> str:
+        """Return the language of solutions and tests."""
+        return self.data.get("language", "python")
 
     @classmethod
     def load(cls, row: dict, where: str = "row") -> Self:
@@ -88,6 +94,18 @@ def single(tests: str) -> dict:
 def read_tasks(path: str | Path) -> list[Task]:
     """Read the tasks that `prepare_benchmark` wrote."""
     return list(load_rows(Task, read_jsonl(path), str(path)))
+
+
+def language_of(tasks: Sequence[Task]) -> str:
+    """Return the language of a benchmark's tasks.
+
+    Raises:
+        ValueError: there are several.
+    """
+    found = sorted({task.language for task in tasks})
+    if len(found) > 1:
+        raise ValueError(f"{tasks[0].benchmark}: its tasks are in {' and '.join(found)}; make a benchmark of each")
+    return found[0] if found else "python"
 
 
 def text(fields: dict, name: str) -> str:

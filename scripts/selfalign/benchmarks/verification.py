@@ -7,7 +7,7 @@ from selfalign.benchmarks.kinds import KINDS
 from selfalign.benchmarks.outputs import OutputComparison, cpu_limit, output_data
 from selfalign.benchmarks.programs import Answer
 from selfalign.benchmarks.references import Reference, fit_sandbox, program_id, read_references
-from selfalign.benchmarks.tasks import Check, Task, read_tasks
+from selfalign.benchmarks.tasks import Check, Task, language_of, read_tasks
 from selfalign.records.files import digest, read_jsonl
 from selfalign.records.rows import load_rows
 from selfalign.sandbox import Program, SandboxSettings, source_key, verify
@@ -50,7 +50,18 @@ def verify_completions(
                 check_program(task, check, known[task.id], answer.code, answer.id, sandbox.cpu_s)
                 for check in task.checks
             ]
-    verify(programs, sandbox, workers=workers, output=output, stats=stats, label=label, key=key, core=core)
+    language = language_of(list(tasks.values()))
+    verify(
+        programs,
+        sandbox,
+        workers=workers,
+        output=output,
+        stats=stats,
+        label=label,
+        key=key,
+        core=core,
+        language=language,
+    )
 
 
 def check_program(task: Task, check: Check, reference: Reference, code: str, answer: str, cpu_s: float) -> Program:

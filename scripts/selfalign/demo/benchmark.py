@@ -2,6 +2,7 @@
 
 import random
 
+from selfalign.demo import javascript
 from selfalign.demo.evaluate import bug_is_shown
 from selfalign.demo.tasks import Task, choose_forms, choose_inputs, code_of, instruction_of, sample_task
 from selfalign.prompts.documents import CATEGORIES
@@ -20,9 +21,34 @@ def test_inputs(task: Task, rng: random.Random) -> list[list[int]] | None:
     return inputs if bug_is_shown(task, inputs) else None
 
 
-def benchmark_rows(seed: int, count: int) -> list[dict]:
+def _in_python(task: Task, inputs: list[list[int]]) -> dict:
+    forms, style, _ = choose_forms(task, None, bugs=False)
+    return {
+        "instruction": instruction_of(task),
+        "entry_point": task.entry,
+        "canonical_solution": code_of(task, forms, style),
+        "tests": "\n".join(f"assert {task.call(xs)} == {task.trace(xs)[-1]}" for xs in inputs),
+    }
+
+
+def _in_javascript(task: Task, inputs: list[list[int]]) -> dict:
+    lines = javascript.tests_of(task, inputs).splitlines()
+    return {
+        "language": "javascript",
+        "instruction": javascript.instruction_of(task),
+        "entry_point": javascript.entry_of(task),
+        "canonical_solution": javascript.code_of(task, *javascript.choose_forms(task, None, bugs=False)),
+        "tests": "\n".join(line for line in lines if not line.startswith("//")),  # which say how to solve it
+    }
+
+
+WRITERS = {"python": _in_python, "javascript": _in_javascript}
+
+
+def benchmark_rows(seed: int, count: int, language: str = "python") -> list[dict]:
     """Return the tasks of the benchmark, each solved by its canonical solution and closed to every typical bug."""
-    rng = random.Random(f"benchmark {seed}")
+    name = "" if language == "python" else f"-{language}"
+    rng = random.Random(f"benchmark{name} {seed}")
     rows: list[dict] = []
     seen: set[tuple] = set()
     order = [category for category in CATEGORIES for _ in range(SHARES[category])]
@@ -36,17 +62,13 @@ def benchmark_rows(seed: int, count: int) -> list[dict]:
         if operations in seen or inputs is None:
             continue
         seen.add(operations)
-        forms, style, _ = choose_forms(task, None, bugs=False)
         rows.append(
             {
-                "task_id": f"demo/{number:03}",
+                "task_id": f"demo{name}/{number:03}",
                 "category": task.category,
                 "difficulty": task.difficulty,
                 "operations": list(operations),
-                "instruction": instruction_of(task),
-                "entry_point": task.entry,
-                "canonical_solution": code_of(task, forms, style),
-                "tests": "\n".join(f"assert {task.call(xs)} == {task.trace(xs)[-1]}" for xs in inputs),
+                **WRITERS[language](task, inputs),
             }
         )
     return rows

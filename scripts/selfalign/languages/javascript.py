@@ -39,7 +39,7 @@ JAVASCRIPT = Language(
     name="JavaScript",
     fences=("javascript", "js", "mjs", "cjs"),
     suffixes=(".js", ".mjs", ".cjs"),
-    comment="//",
+    comment=r"//|/\*",
     filters=frozenset(
         {
             *("returns_value", "has_argument", "size", "bad_words", "sandbox_imports", "licences"),

@@ -14,7 +14,7 @@ class Language:
         name: Its name in prompts.
         fences: What models write behind the fence of a block in this language; the first is ours.
         suffixes: Ends of the names of its source files.
-        comment: What a comment up to the end of a line begins with.
+        comment: Pattern of what a comment begins with.
         filters: Row filters that there are for its functions.
         checkers: Programs that the filter type_check can run.
         default_checkers: Those that run where the config names none.

@@ -243,7 +243,8 @@ class BenchmarkIndex:
         if not entry:
             self._add_needle(number, "solution", solution, least=TRIVIAL_LINES)
         tree = parse_python(solution)
-        if tree is None:
+        if tree is None:  # of another language
+            self._add_needle(number, "solution", solution, least=TRIVIAL_DEFINITION)
             return
         definitions = [node for node in tree.body if isinstance(node, DEFINITIONS)]
         asked = [node for node in definitions if node.name == entry or (not entry and len(definitions) == 1)]

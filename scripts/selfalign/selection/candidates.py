@@ -27,6 +27,7 @@ class Candidate:
         verdict: None for a response that was dropped before verification.
         samples: Verified responses of the same instruction.
         pass_rate: Passed share of them, from 0 to 1.
+        language: Of the code of its texts.
     """
 
     response: Response
@@ -36,6 +37,7 @@ class Candidate:
     seed: Function
     samples: int
     pass_rate: float
+    language: str = "python"
 
     @property
     def id(self) -> str:
@@ -107,6 +109,7 @@ def load_candidates(
     instructions: Iterable[str | Path],
     responses: Iterable[str | Path],
     verdicts: Iterable[str | Path],
+    language: str = "python",
 ) -> list[Candidate]:
     """Read all shards and join each response with its ancestors; sorted by id.
 
@@ -137,6 +140,7 @@ def load_candidates(
                 seed=_parent(functions, concept_row, "seeds"),
                 samples=samples[instruction.id],
                 pass_rate=round(passed[instruction.id] / max(samples[instruction.id], 1), 4),
+                language=language,
             )
         )
     return candidates

@@ -2,26 +2,30 @@
 
 import re
 
+from selfalign.languages import LANGUAGES
 from selfalign.matching.benchmarks import BenchmarkIndex, Evidence
 from selfalign.prompts.documents import code_blocks
 from selfalign.selection.candidates import Candidate
 
-_PLACEHOLDER = re.compile(r"#\s*(?:todo|fixme)\b|\byour code (?:goes )?here\b", re.IGNORECASE)
+_PLACEHOLDERS = {
+    key: re.compile(rf"(?:{language.comment})\s*(?:todo|fixme)\b|\byour code (?:goes )?here\b", re.IGNORECASE)
+    for key, language in LANGUAGES.items()
+}
 
 
 def format_drop(row: Candidate) -> tuple[str, str] | None:
     """Return reason and detail of what makes a response no use, whatever its verdict; None when there is nothing."""
-    placeholder = _PLACEHOLDER.search(row.response.response)
+    placeholder = _PLACEHOLDERS[row.language].search(row.response.response)
     if placeholder:
         return "placeholder", placeholder[0]
-    if "assert" not in code_blocks(row.response.tests).lower():  # the statement, and unittest's methods
+    if "assert" not in code_blocks(row.response.tests, row.language).lower():  # statements, functions, methods
         return "tests without assertion", ""
     return None
 
 
 def bare_code(row: Candidate) -> str:
     """Return the code of a response without white space: two that differ there only are the same."""
-    return "".join(code_blocks(row.response.response).split())
+    return "".join(code_blocks(row.response.response, row.language).split())
 
 
 class Matches:
@@ -42,6 +46,6 @@ class Matches:
         if row.id not in self._found:
             text = row.response.response
             self._found[row.id] = self.index.find(
-                code_blocks(text), instruction=row.instruction.instruction, response=text
+                code_blocks(text, row.language), instruction=row.instruction.instruction, response=text
             )
         return self._found[row.id]

@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -16,6 +17,7 @@ SCHEMA = "rules/schemas/config.schema.yaml"
 TAKES_INSTRUCTIONS = ("evol-instruct", "answers")  # methods that take the instructions of another generation
 SHARED = ("corpus", "seeds", "shards", "samples.concepts", "samples.instruction")  # which then are the other's, too
 SNIPPET_FILTERS = ("size", "bad_words", "licences", "benchmarks", "near_duplicates")  # which need no definition
+LANGUAGE = re.compile(r"^language: *[\"']?(\w+)", re.MULTILINE)  # in a prompt file, which is read whole by what uses it
 TABLES = ("corpora", "generations", "datasets", "models", "benchmarks")
 SOURCE_KEYS = {  # kind to the keys that it needs and those that it may have
     "python-packages": (("packages",), ()),
@@ -96,6 +98,19 @@ def _references(config: dict, root: Path) -> Iterator[str]:
             places = dict.fromkeys([str(Path.cwd()), str(root)])
             yield f"{at}: {path} does not exist; looked in {' and '.join(places)}"
 
+    def of_one_language(generation: dict, at: str) -> Iterator[str]:
+        path = Path(generation["prompts"])
+        path = path if path.exists() else root / path
+        corpus = config["corpora"].get(generation["corpus"])
+        if corpus and path.is_file():
+            stated = LANGUAGE.search(path.read_text(encoding="utf-8", errors="replace"))
+            found, wanted = stated[1] if stated else "python", corpus["language"]
+            if found != wanted:
+                yield (
+                    f"{at}.prompts: {path} is for {found}, and the corpus {generation['corpus']} is {wanted}; give it "
+                    f"a prompt file whose language is {wanted}"
+                )
+
     for name, corpus in config["corpora"].items():
         source = corpus["source"]
         needed, allowed = SOURCE_KEYS[source["kind"]]
@@ -121,6 +136,7 @@ def _references(config: dict, root: Path) -> Iterator[str]:
         yield from known("corpora", generation["corpus"], f"generations.{name}.corpus")
         yield from known("models", generation["generator"], f"generations.{name}.generator")
         yield from present(generation["prompts"], f"generations.{name}.prompts")
+        yield from of_one_language(generation, f"generations.{name}")
         if not any(generation["categories"].values()):
             yield f"generations.{name}.categories: every weight is 0"
         other, method = generation["instructions"], generation["method"]
