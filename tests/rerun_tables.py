@@ -77,6 +77,7 @@ VALUES = {
     "corpora.*.source.split": ("corpora.hub.source.split", "train"),
     "corpora.*.unit": ("corpora.shards.unit", "snippets"),
     "corpora.*.source.licence": ("corpora.folder.source.licence", "Zlib"),
+    "corpora.*.language": ("corpora.archives.language", "javascript"),
     "corpora.*.filters.bad_words.words": ["todo"],
     "corpora.*.filters.sandbox_imports.modules": ["socket"],
     "corpora.*.filters.licences.allowed": ["MIT"],
