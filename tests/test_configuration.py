@@ -65,6 +65,11 @@ MISTAKES = [
     ("generations.self.corpus", "stdlip", "generations.self.corpus: corpora has no entry 'stdlip'"),
     ("generations.self.corpus", "delete", "generations.self: the key 'corpus' is missing"),
     ("generations.self.prompts", "no/such.yaml", "generations.self.prompts: no/such.yaml does not exist"),
+    (
+        "generations.self.prompts",
+        "resources/prompts/demo-javascript.yaml",
+        "generations.self.prompts: resources/prompts/demo-javascript.yaml is for javascript, and the corpus",
+    ),
     ("datasets.verified.select", "pased", "'pased' is not allowed; did you mean 'passed'?"),
     ("datasets.random.size", "like:verifed", "datasets has no entry 'verifed'; did you mean 'verified'?"),
     ("datasets.verified.size", "like:random", "an artifact is made from itself"),

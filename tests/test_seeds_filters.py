@@ -430,6 +430,25 @@ LISTS = [
 ]
 
 
+JAVASCRIPT_LISTS = [
+    (
+        '[{"name": "size"}, {"name": "infer_imports"}]',
+        r"^filters\.1: infer_imports is not there for JavaScript; take it",
+    ),
+    ('[{"name": "docstring_judge", "model": "m"}]', r"^filters\.0: docstring_judge is not there for JavaScript"),
+    ('[{"name": "type_check", "checkers": ["ty"]}]', r"^filters\.0\.checkers: ty is not for JavaScript; it has node"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), JAVASCRIPT_LISTS)
+def test_what_a_language_lacks_is_a_clear_error(text, message):
+    parse_filters(text)
+    with pytest.raises(ValueError, match=message):
+        parse_filters(text, "javascript")
+    with pytest.raises(ValueError, match=r"^filters\.0\.checkers: node is not for Python; it has ty"):
+        parse_filters('[{"name": "type_check", "checkers": ["node"]}]')
+
+
 @pytest.mark.parametrize(("text", "message"), LISTS)
 def test_a_wrong_filter_list_is_a_clear_error(text, message):
     with pytest.raises(ValueError, match=message):

@@ -106,7 +106,7 @@ class SandboxImports:
         modules: Names with dots or slashes; a name stands for all that is below it. The default is the language's.
     """
 
-    modules: tuple[str, ...]
+    modules: tuple[str, ...] = LANGUAGES["python"].not_for_sandbox
 
     def __call__(self, candidates: Sequence[Candidate]) -> Outcomes:
         return _each(candidates, self._drop)
@@ -187,7 +187,7 @@ class TypeCheck:
             broken syntax, undefined names and modules that are not there.
     """
 
-    checkers: tuple[str, ...]
+    checkers: tuple[str, ...] = LANGUAGES["python"].default_checkers
     batch: int = 5000
     timeout_s: int = 600
 
@@ -280,10 +280,11 @@ def _build(position: int, item: object, language: Language) -> tuple[str, object
         settings.setdefault("modules", list(language.not_for_sandbox))
     if kind is TypeCheck:
         settings.setdefault("checkers", list(language.default_checkers))
-        if isinstance(settings["checkers"], list) and not set(settings["checkers"]) <= set(language.checkers):
+        foreign = {name for other in LANGUAGES.values() for name in other.checkers} - set(language.checkers)
+        if isinstance(settings["checkers"], list) and (found := foreign.intersection(settings["checkers"])):
             raise ValueError(
-                f"filters.{position - 1}: checkers are {', '.join(map(str, settings['checkers']))}; for "
-                f"{language.name} there are {', '.join(language.checkers)}"
+                f"filters.{position - 1}.checkers: {', '.join(sorted(found))} is not for {language.name}; it has "
+                f"{', '.join(language.checkers)}"
             )
     return item["name"], load_settings(kind, json.dumps(settings), f"{where}, {item['name']}")
 

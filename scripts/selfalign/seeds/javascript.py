@@ -59,6 +59,8 @@ def function_in(statement: Any) -> tuple[str | None, Any] | None:
         if assigned is None or assigned.type != "assignment_expression":
             return None
         target, value = text_of(assigned.child_by_field_name("left")), assigned.child_by_field_name("right")
+        while value.type == "assignment_expression":
+            value = value.child_by_field_name("right")
         if value.type not in FUNCTIONS or not target.startswith(("module.exports", "exports.")):
             return None
         own, last = value.child_by_field_name("name"), target.rpartition(".")[2]

@@ -99,16 +99,16 @@ def _references(config: dict, root: Path) -> Iterator[str]:
             yield f"{at}: {path} does not exist; looked in {' and '.join(places)}"
 
     def of_one_language(generation: dict, at: str) -> Iterator[str]:
-        path = Path(generation["prompts"])
-        path = path if path.exists() else root / path
+        prompts = generation["prompts"]
+        path = Path(prompts) if Path(prompts).exists() else root / prompts
         corpus = config["corpora"].get(generation["corpus"])
         if corpus and path.is_file():
             stated = LANGUAGE.search(path.read_text(encoding="utf-8", errors="replace"))
             found, wanted = stated[1] if stated else "python", corpus["language"]
             if found != wanted:
                 yield (
-                    f"{at}.prompts: {path} is for {found}, and the corpus {generation['corpus']} is {wanted}; give it "
-                    f"a prompt file whose language is {wanted}"
+                    f"{at}.prompts: {prompts} is for {found}, and the corpus {generation['corpus']} is {wanted}; give "
+                    f"it a prompt file whose language is {wanted}"
                 )
 
     for name, corpus in config["corpora"].items():
