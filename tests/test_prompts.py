@@ -19,7 +19,7 @@ from selfalign.sandbox.pool import Sandbox
 from selfalign.sandbox.settings import Program, SandboxSettings
 
 FOLDER = Path(__file__).parent.parent / "resources" / "prompts"
-FILES = sorted(set(FOLDER.glob("*.yaml")) - {FOLDER / "seed_judge.yaml"})  # of another form
+FILES = sorted(set(FOLDER.glob("*.yaml")) - {FOLDER / "seed_judge.yaml", FOLDER / "demo-javascript.yaml"})
 PROMPTS = {path.name: documents.load_prompts(path) for path in FILES}
 SHOTS = [
     pytest.param(name, shot, id=f"{name}:{shot.id}") for name, prompts in PROMPTS.items() for shot in prompts.shots
