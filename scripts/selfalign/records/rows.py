@@ -127,7 +127,7 @@ class Verdict(Row):
         verdict: "passed" or the reason why not (see `selfalign.sandbox`).
         detail: Error type, message and line, at most 256 characters.
         assertions: Assertions and test cases that were executed.
-        core: What isolated and watched the program: "c" or "python".
+        core: What isolated and watched the program: "c", "python" or, for JavaScript, "node".
     """
 
     verdict: str
