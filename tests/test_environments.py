@@ -22,12 +22,12 @@ RULES = {
 }
 CONDA = {  # what a rule says of its environment, to the environments that it may then run in
     '"../envs/core.yaml"': ("core",),
-    "ENGINE_CONDA": ("core", "vllm"),
+    "engine_conda": ("core", "vllm"),
     "benchmark_conda": ("core", "ds1000"),
 }
 PATHS = {  # the same, to how it finds the environment's python without conda
     '"../envs/core.yaml"': (None, '"python $SCRIPTS/'),
-    "ENGINE_CONDA": ("env=ENGINE_ENV,", '"PATH=${params.env}$PATH python $SCRIPTS/'),
+    "engine_conda": ("env=engine_environment,", '"PATH=${params.env}$PATH python $SCRIPTS/'),
     "benchmark_conda": ("env=benchmark_environment,", '"PATH=${params.env}$PATH python $SCRIPTS/'),
 }
 OPTIONAL = {  # environment: what rules can reach there by imports in functions, and why that never runs there
