@@ -56,6 +56,7 @@ rule pilot:
 localrules:
     fetch_model,
     prepare_benchmark,
+    take_instructions,
     report_pilot,
     record_run,
 

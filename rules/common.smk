@@ -17,11 +17,11 @@ from selfalign.engines.port import load_settings
 from selfalign.generation.instructions import METHODS
 from selfalign.languages import LANGUAGES
 from selfalign.records.files import digest, file_digest
-from selfalign.records.shards import file_names, number_of_rounds, numbered, round_names
+from selfalign.records.shards import benchmark_of, file_names, kinds_of, number_of_rounds, numbered, round_names
 from selfalign.seeds.filters import CORPUS_FILTERS, JUDGE, ROW_FILTERS, DocstringJudge, parse_filters
 from selfalign.seeds.sources import load_source
 from selfalign.workflow.code_version import code_version
-from selfalign.workflow.configuration import load_configuration, scores_to_make
+from selfalign.workflow.configuration import load_configuration, scores_to_make, selects_by
 from selfalign.workflow.failures import explain_failures
 from selfalign.workflow.integrity import date_now, refuse_changed_artifacts
 from selfalign.workflow.pilots import pilot_datasets, pilot_generations, pilot_name, pilot_targets
@@ -55,6 +55,7 @@ for name, corpus in config["corpora"].items():
         sys.exit(f"error: corpora.{name}.{error}")
 
 GENERATIONS = config["generations"] | pilot_generations(config)
+OF_BENCHMARKS = {name: found for name, entry in GENERATIONS.items() if (found := benchmark_of(entry))}
 DATASETS = config["datasets"] | pilot_datasets(config)
 
 # Rules run `python` and `$SCRIPTS/{rule}.py`. Here, not in the rules, stands where both are, so that moving the
@@ -245,8 +246,8 @@ def source_versions(wildcards):
 
 
 def language_of(corpus):
-    """Return the option that says a corpus's language, for what is not Python."""
-    language = config["corpora"][corpus]["language"]
+    """Return the option that says a corpus's language, for what is not Python; a benchmark's tasks are."""
+    language = config["corpora"][corpus]["language"] if corpus else "python"
     return [] if language == "python" else ["--language", language]
 
 
@@ -326,12 +327,16 @@ def generation_of(wildcards):
 
 
 def of_methods(*methods):
-    """Return the names of the generations of some methods."""
-    return [name for name, generation in GENERATIONS.items() if generation["method"] in methods]
+    """Return the names of the generations of some methods, but of those that answer a benchmark's tasks."""
+    return [
+        name
+        for name, generation in GENERATIONS.items()
+        if generation["method"] in methods and name not in OF_BENCHMARKS
+    ]
 
 
 def drawn_seeds(wildcards):
-    """Return the option that draws some of the corpus's seeds, if some are."""
+    """Return the option that draws some of the corpus's seeds, or of a benchmark's tasks, if some are."""
     seeds = generation_of(wildcards)["seeds"]
     return ["--draw", str(seeds)] if seeds else []
 
@@ -360,6 +365,19 @@ def round_of(wildcards):
     return shard, int(number or 0)
 
 
+def of_shard(kind, wildcards):
+    """Return one kind of file of a shard, of all rounds; nothing where the generation has no such files."""
+    settings = generation_of(wildcards)
+    folder = f"results/generations/{wildcards.generation}/{kind}"
+    files = file_names(kind, wildcards.shard, number_of_rounds(settings)) if kind in kinds_of(settings) else []
+    return [f"{folder}/{name}.jsonl" for name in files]
+
+
+def measures_of(wildcards):
+    """Return what is measured of a generation's tests; independent suites are there as files."""
+    return {key: value for key, value in generation_of(wildcards)["tests"].items() if key != "independent"}
+
+
 def earlier_rounds(kind, wildcards):
     """Return one kind of file for all rounds of a shard before this one."""
     shard, number = round_of(wildcards)
@@ -382,6 +400,8 @@ def until_passed(wildcards):
 def samples_of(wildcards, stage):
     """Return how many samples a stage draws for each of its input rows, in the round that is asked for."""
     generation = generation_of(wildcards)
+    if stage == "tests":
+        return generation["tests"]["independent"]
     _, number = round_of(wildcards)
     return generation["adaptive"]["samples"][number - 1] if number else generation["samples"][stage]
 
@@ -417,6 +437,11 @@ def like(wildcards):
     """Return the pairs of the dataset whose size this one takes, if it takes one."""
     size = dataset_of(wildcards)["size"]
     return [f"results/datasets/{size.removeprefix('like:')}/pairs.jsonl"] if isinstance(size, str) else []
+
+
+def quality_files(wildcards):
+    """Return the measured quality of a dataset's generation, if the dataset selects by it."""
+    return of_generation("quality", dataset_of(wildcards)["generation"]) if selects_by(dataset_of(wildcards)) else []
 
 
 def selection_settings(wildcards):
@@ -495,9 +520,9 @@ def benchmark_measurements(wildcards):
     return [f"results/scores/{wildcards.model}/{wildcards.benchmark}/measurements.jsonl"] if measures else []
 
 
-def benchmark_sandbox(wildcards):
+def benchmark_sandbox(benchmark):
     """Return the sandbox's settings for a benchmark as JSON."""
-    return as_json(config["sandbox"] | config["benchmarks"][wildcards.benchmark]["sandbox"])
+    return as_json(config["sandbox"] | config["benchmarks"][benchmark]["sandbox"])
 
 
 def benchmark_environment(wildcards):
@@ -523,7 +548,7 @@ def reported_artifacts(wildcards):
     generations = [
         path.replace(".jsonl", suffix)
         for generation in config["generations"]
-        for kind in ("concepts", "instructions", "responses", "verdicts")
+        for kind in kinds_of(GENERATIONS[generation])
         for path in of_generation(kind, generation)
         for suffix in (".jsonl", ".json")
     ]

@@ -12,6 +12,7 @@ rule select_pairs:
         instructions=lambda wildcards: of_generation("instructions", dataset_of(wildcards)["generation"]),
         responses=lambda wildcards: of_generation("responses", dataset_of(wildcards)["generation"]),
         verdicts=lambda wildcards: of_generation("verdicts", dataset_of(wildcards)["generation"]),
+        quality=quality_files,
         benchmarks=BENCHMARK_FILES,
         like=like,
     output:
@@ -33,6 +34,7 @@ rule select_pairs:
         code=code("select_pairs"),
         generation=generation_folder,
         language=lambda wildcards: language_of(GENERATIONS[dataset_of(wildcards)["generation"]]["corpus"]),
+        quality=lambda wildcards: ["--quality"] if selects_by(dataset_of(wildcards)) else [],
         settings=lambda wildcards: as_json(selection_settings(wildcards)),
         like=lambda wildcards, input: ["--like", *input.like] if input.like else [],
         empty=may_be_empty,
@@ -40,5 +42,5 @@ rule select_pairs:
         folder=subpath(output.pairs, parent=True),
     shell:
         "python $SCRIPTS/select_pairs.py --seeds {input.seeds:q} {params.generation:q} {params.language:q} "
-        "--benchmarks {input.benchmarks:q} {params.like:q} {params.empty:q} --settings {params.settings:q} "
+        "--benchmarks {input.benchmarks:q} {params.like:q} {params.empty:q} {params.quality:q} --settings {params.settings:q} "
         "--run-seed {params.seed} --output {params.folder:q} 2>&1 | tee {log:q}"

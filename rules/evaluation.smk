@@ -44,7 +44,7 @@ rule run_references:
     params:
         code=code("run_references"),
         python=PYTHON_VERSION,
-        sandbox=benchmark_sandbox,
+        sandbox=lambda wildcards: benchmark_sandbox(wildcards.benchmark),
         env=benchmark_environment,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/run_references.py --benchmark {input.benchmark:q} "
@@ -103,7 +103,7 @@ rule verify_completions:
     threads: 1
     params:
         code=code("verify_completions"),
-        sandbox=benchmark_sandbox,
+        sandbox=lambda wildcards: benchmark_sandbox(wildcards.benchmark),
         env=benchmark_environment,
     shell:
         "PATH=${params.env}$PATH python $SCRIPTS/verify_completions.py --benchmark {input.benchmark:q} "
@@ -131,7 +131,7 @@ rule measure_completions:
     threads: 1
     params:
         code=code("measure_completions"),
-        sandbox=benchmark_sandbox,
+        sandbox=lambda wildcards: benchmark_sandbox(wildcards.benchmark),
     shell:
         "python $SCRIPTS/measure_completions.py --benchmark {input.benchmark:q} --completions {input.completions:q} "
         "--verdicts {input.verdicts:q} --sandbox {params.sandbox:q} --workers {threads} "

@@ -2,7 +2,8 @@
 # Other methods ask for no concepts, change instructions, or take those of another generation (generations.*.method).
 # REQUIRES  results/corpora/{corpus}/seeds.parquet  results/models/{generator}/model.json  a prompt file
 # MAKES     results/generations/{generation}/concepts/{shard}.jsonl  instructions/{shard}.jsonl  responses/{shard}.jsonl
-#           and, with adaptive sampling, responses/{shard}.{round}.jsonl, which need the verdicts of the rounds before
+#           tests/{shard}.jsonl, if asked for, and, with adaptive sampling, responses/{shard}.{round}.jsonl, which need
+#           the verdicts of the rounds before
 
 
 rule generate_concepts:
@@ -124,6 +125,32 @@ rule generate_instructions:
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
 
 
+rule take_instructions:
+    """Take the tasks of a benchmark as instructions, to see what the tests of their responses are worth."""
+    input:
+        benchmark=lambda wildcards: f"results/benchmarks/{OF_BENCHMARKS[wildcards.generation]}.jsonl",
+        sandbox=ancient("results/sandbox.json"),
+    output:
+        rows="results/generations/{generation}/instructions/{shard}.jsonl",
+        stats="results/generations/{generation}/instructions/{shard}.json",
+    log:
+        "results/logs/take_instructions/{generation}/{shard}.log",
+    wildcard_constraints:
+        generation=names(OF_BENCHMARKS),
+    conda:
+        "../envs/core.yaml"
+    params:
+        code=code("take_instructions"),
+        shards=lambda wildcards: generation_of(wildcards)["shards"],
+        draw=drawn_seeds,
+        seed=lambda wildcards: seed_of(generation_of(wildcards)),
+    shell:
+        "python $SCRIPTS/take_instructions.py --benchmark {input.benchmark:q} --shard {wildcards.shard} "
+        "--shards {params.shards} {params.draw:q} --run-seed {params.seed} "
+        "--label instructions/{wildcards.generation}/{wildcards.shard} "
+        "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
+
+
 rule generate_responses:
     """Ask the model for several responses with tests to each instruction; in a further round, where too few passed."""
     input:
@@ -158,4 +185,34 @@ rule generate_responses:
         "PATH=${params.env}$PATH python $SCRIPTS/generate_responses.py --instructions {input.instructions:q} "
         "--model {input.model:q} --prompts {input.prompts:q} --tags {params.tags} {params.earlier:q} {params.until:q} "
         '--engine "${params.engine_variable}" {params.options:q} --label responses/{wildcards.generation}/{wildcards.shard} '
+        "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"
+
+
+rule generate_tests:
+    """Ask the model for test suites of each instruction, without a response."""
+    input:
+        instructions="results/generations/{generation}/instructions/{shard}.jsonl",
+        model=lambda wildcards: model_file(generation_of(wildcards)["generator"]),
+        prompts=lambda wildcards: resource(generation_of(wildcards)["prompts"]),
+    output:
+        rows="results/generations/{generation}/tests/{shard}.jsonl",
+        stats="results/generations/{generation}/tests/{shard}.json",
+    log:
+        "results/logs/generate_tests/{generation}/{shard}.log",
+    benchmark:
+        "results/logs/generate_tests/{generation}/{shard}.benchmark.tsv"
+    conda:
+        engine_conda
+    resources:
+        gpu=engine_gpus,
+    params:
+        code=code("generate_tests"),
+        options=lambda wildcards: generation_options(wildcards, "tests"),
+        engine=engine_identity,
+        engine_variable=engine_variable,
+        env=engine_environment,
+    shell:
+        "PATH=${params.env}$PATH python $SCRIPTS/generate_tests.py --instructions {input.instructions:q} "
+        "--model {input.model:q} --prompts {input.prompts:q} "
+        '--engine "${params.engine_variable}" {params.options:q} --label tests/{wildcards.generation}/{wildcards.shard} '
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"

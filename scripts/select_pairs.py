@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--benchmarks", type=Path, nargs="*", default=[], help="benchmark files to keep out")
     parser.add_argument("--settings", required=True, help="what becomes a pair (JSON)")
     parser.add_argument("--like", type=Path, help="take the size of this other dataset's pairs.jsonl")
+    parser.add_argument("--quality", action="store_true", help="read what the tests are worth, from quality/")
     parser.add_argument("--may-be-empty", action="store_true", help="no pair at all is no error (for a pilot)")
     parser.add_argument("--run-seed", type=int, required=True, help="the run's seed")
     parser.add_argument("--output", type=Path, required=True, help="folder of the dataset")
@@ -42,7 +43,7 @@ def main() -> None:
             for shard in numbered(options.shards)
             for name in file_names(kind, shard, options.rounds)
         ]
-        for kind in KINDS
+        for kind in (*KINDS, *(["quality"] if options.quality else []))
     }
     candidates = load_candidates(seeds=options.seeds, language=options.language, **files)
     index = load_benchmarks(options.benchmarks)

@@ -92,6 +92,7 @@ VALUES = {
     "generations.*.adaptive.samples": [3],
     "datasets.*.generation": ("datasets.random.generation", "again"),
     "datasets.*.size": 5,
+    "datasets.*.pass_rate": [0.1, 0.9],
     "datasets.*.near_duplicate_fields": ["response"],
     "models.*.pretrained": ("models.base.pretrained", "other-checkpoint"),
     "models.*.engine": ("models.given.engine", {"dtype": "bfloat16"}),
@@ -202,7 +203,8 @@ def expected(cell: str, path: str, now: Plan, before: Plan) -> set[Job]:
 
 SETTINGS = first_column("Settings")
 ENGINE = {row[0].strip("`"): row[1:] for row in table("The engine")}
-ASK = "`judge_seeds`, `generate_concepts`, `complete_benchmark`"  # the rules that the document names before its table
+# The rules that the document names before its table
+ASK = "`judge_seeds`, `generate_concepts`, `generate_responses`, `generate_tests`, `complete_benchmark`"
 ONE_VALUE = [key for key, schema in KEYS.items() if len(schema.get("enum", ())) == 1]
 
 

@@ -34,7 +34,7 @@ def test_defaults_are_filled_in(config):
 def test_paper_settings_are_the_defaults(config):
     del config["generations"]["self"]["shots"], config["models"]["aligned"]["train"]
     loaded = load_configuration(config, ROOT)
-    assert loaded["generations"]["self"]["shots"] == {"concepts": 8, "instruction": 8, "response": 1}
+    assert loaded["generations"]["self"]["shots"] == {"concepts": 8, "instruction": 8, "response": 1, "tests": 4}
     train = loaded["models"]["aligned"]["train"]
     assert (train["learning_rate"], train["batch_size"], train["max_tokens"]) == (1e-5, 64, 1280)
     assert (train["schedule"], train["warmup_ratio"], train["dropout"]) == ("linear", 0.05, 0)
@@ -48,6 +48,12 @@ EXPERIMENT = {
     "published": {"aligned": 67.1, "base": {"demo": 45}},
     "source": "a paper",
     "layout": {"rows": "base", "columns": "generator"},
+}
+ANSWERS = {
+    "method": "answers",
+    "instructions": "benchmark:demo",
+    "generator": "base",
+    "prompts": "resources/prompts/demo.yaml",
 }
 MISTAKES = [
     # path of the key, wrong value (or "delete"), what the message must say
@@ -101,6 +107,26 @@ MISTAKES = [
     ("experiments.e.published", {"base": 101}, "experiments.e.published.base: expected a number in percent"),
     ("experiments.e.published", {"base": {"x": 1}}, "experiments.e.published.base: 'x' is none of the experiment's"),
     ("experiments.e.layout.rows", "size", "experiments.e.layout.rows: 'size' is not allowed"),
+    ("generations.self.corpus", "delete", "generations.self: the key 'corpus' is missing"),
+    ("generations.self.instructions", "benchmark:demo", "generations.self: 'instructions' belongs to the methods"),
+    (
+        "generations.self",
+        ANSWERS | {"instructions": "benchmark:dem"},
+        "benchmarks has no entry 'dem'; did you mean 'demo'?",
+    ),
+    ("generations.self", ANSWERS | {"method": "evol-instruct"}, "set method: answers"),
+    ("generations.self", ANSWERS, "datasets.verified.generation: self answers the tasks of"),
+    (
+        "datasets.verified.min_agreement",
+        0.5,
+        "datasets.verified.min_agreement: nothing of the kind is measured; set "
+        "generations.self.tests.independent or generations.self.tests.cross_execute",
+    ),
+    ("datasets.verified.consensus", True, "datasets.verified.consensus: nothing of the kind is measured"),
+    ("datasets.verified.min_mutation_score", 0.5, "set generations.self.tests.mutants"),
+    ("datasets.verified.min_coverage", 0.0, "set generations.self.tests.coverage"),
+    ("datasets.verified.pass_rate", [0.5, 0.1], "datasets.verified.pass_rate: the lowest share, 0.5, is above"),
+    ("datasets.verified.pass_rate", [0.5], "datasets.verified.pass_rate: [0.5] is too short"),
 ]
 
 
@@ -120,6 +146,17 @@ def test_a_mistake_is_named(config, key, value, message):
         load_configuration(config, ROOT)
     assert message in str(caught.value)
     assert config == before
+
+
+def test_a_benchmark_that_no_generation_can_answer(config):
+    config["benchmarks"]["classes"] = {"kind": "classeval"}
+    config["generations"]["judged"] = ANSWERS | {"instructions": "benchmark:classes"}
+    config["generations"]["again"] = ANSWERS | {"instructions": "judged", "method": "evol-instruct"}
+    with pytest.raises(
+        ValueError, match=r"judged.instructions: benchmark classes is of the kind classeval; a gen"
+    ) as caught:
+        load_configuration(config, ROOT)
+    assert "generations.again.instructions: judged answers the tasks of a benchmark, from which" in str(caught.value)
 
 
 def test_numbers_that_come_as_text(config):

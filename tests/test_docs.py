@@ -95,7 +95,7 @@ def test_readme_example_is_a_valid_config() -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")) | yaml.safe_load(example)
     loaded = load_configuration(config, ROOT)
-    assert loaded["generations"]["self"]["shots"] == {"concepts": 8, "instruction": 8, "response": 1}
+    assert loaded["generations"]["self"]["shots"] == {"concepts": 8, "instruction": 8, "response": 1, "tests": 4}
     assert loaded["models"]["aligned"]["train"]["learning_rate"] == 1e-5
 
 

@@ -165,7 +165,7 @@ def test_every_module(before, tmp_path):
         jobs, jobs_said = ({job for job in before.jobs if job[0] in names} for names in (edited, said))
         if not said <= edited or before.following(jobs) != before.following(jobs_said):
             wrong.append(f"{module}: {rules_of(module)}, but the versions of {sorted(edited)} change")
-    assert wrong == []
+    assert wrong == [], "\n".join(wrong)
 
 
 @pytest.fixture(scope="module")

@@ -95,6 +95,7 @@ ROOMS = {
     "workflow": {"records"},
     "seeds": {"records", "languages", "matching", "prompts", "engines"},
     "generation": {"records", "prompts", "engines"},
+    "quality": {"records", "prompts", "sandbox", "benchmarks"},
     "selection": {"records", "languages", "matching", "prompts"},
     "training": {"records", "prompts", "engines"},
     "benchmarks": {"records", "languages", "prompts", "engines", "sandbox"},

@@ -35,7 +35,7 @@ PATTERNS = [  # of paths below results/, the first that fits: its kind and the f
     (r"logs/.*", LOG, ()),
     (r"provenance\.json|changes\.patch|sandbox\.json", MACHINE, ()),
     (r"report/(index\.html|experiment\.html|summary\.txt|\w+/stages\.\w+)", MACHINE, ()),
-    (r"(generations/[^/]+/verdicts/[^/]+|scores/.*/verdicts)\.jsonl", RECORDED, VERDICT),
+    (r"(generations/[^/]+/(verdicts|truth)/[^/]+|scores/.*/verdicts)\.jsonl", RECORDED, VERDICT),
     (r"scores/.*/measurements\.jsonl", RECORDED, ("values",)),
     (r"benchmarks/.*\.references\.jsonl", RECORDED, ("checks.*.cpu_s", "checks.*.slow")),
     (r"models/[^/]+/model\.json", RECORDED, PLACES),
@@ -48,9 +48,10 @@ WEIGHTS = re.compile(r"models/[^/]+/.*\.(safetensors|bin)")
 PARTS = re.compile(r"corpora/[^/]+/(functions|filtered|judged)/[^/]+\.parquet")  # seeds and rejected have their rows
 RULES = (  # whose logs are of a run
     *("check_sandbox", "complete_benchmark", "extract_functions", "fetch_model", "filter_functions"),
-    *("generate_concepts", "generate_instructions", "generate_responses", "judge_seeds", "list_seeds"),
-    *("measure_completions", "prepare_benchmark", "record_run", "run_references", "score_benchmark", "select_pairs"),
-    *("select_seeds", "take_rows", "train_model", "verify_completions", "verify_responses", "write_report"),
+    *("generate_concepts", "generate_instructions", "generate_responses", "generate_tests", "judge_seeds"),
+    *("list_seeds", "measure_completions", "measure_tests", "prepare_benchmark", "record_run", "run_references"),
+    *("score_benchmark", "select_pairs", "select_seeds", "take_instructions", "take_rows", "train_model"),
+    *("verify_completions", "verify_responses", "verify_truth", "write_report"),
 )
 CHECKPOINT = r"[\w.-]+\.(json|safetensors|bin|model|jinja|py)|(merges|vocab)\.txt|training_log\.jsonl|README\.md"
 OURS = re.compile(  # all that a run makes below results/
@@ -61,7 +62,7 @@ OURS = re.compile(  # all that a run makes below results/
             r"report/(index\.html|experiment\.html|summary\.txt|figures/[\w+.-]+\.svg|tables/\w+\.csv)",
             r"corpora/[^/]+/((functions|filtered|judged)/\d+(\.rejected)?\.(json|parquet)|(seeds|rejected)\.parquet)",
             r"corpora/[^/]+/(funnel\.json|contamination\.jsonl)",
-            r"generations/[^/]+/(concepts|instructions|responses|verdicts)/[\d.]+\.jsonl?",
+            r"generations/[^/]+/(concepts|instructions|responses|verdicts|tests|truth|quality)/[\d.]+\.jsonl?",
             r"datasets/[^/]+/((pairs|rejected|negatives|preferences|difficulty|contamination)\.jsonl|funnel\.json)",
             r"datasets/[^/]+/README\.md",
             rf"models/[^/]+/({CHECKPOINT})",

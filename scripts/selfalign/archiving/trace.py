@@ -10,7 +10,7 @@ from selfalign.archiving.inputs import edited_since, find_input
 from selfalign.generation.rebuilding import rebuild_request
 from selfalign.records.files import file_digest, read_json
 from selfalign.records.rows import Concepts, Function, Instruction, Response, Row, RowType, Verdict
-from selfalign.records.shards import maker
+from selfalign.records.shards import benchmark_of, maker
 from selfalign.reporting.artifacts import read_provenance
 from selfalign.reporting.generations import shard_files
 from selfalign.reporting.write import read_config
@@ -105,6 +105,8 @@ def trace(folder: Path, row_id: str, *, root: Path, inputs: Mapping[str, str], d
 
     matches = []
     for generation, entry in config["generations"].items():
+        if benchmark_of(entry):  # whose rows lead to no seed
+            continue
         if only in (None, generation) and (seed := _seed(results, entry["corpus"], ids[0])):
             found = _generated(results, generation, entry, ids)
             if len(found) == len(ids) - 1:
@@ -296,7 +298,7 @@ def _unknown(results: Path, config: Mapping, ids: list[str], only: str | None) -
         (
             (len(_generated(results, name, entry, ids)), name)
             for name, entry in config["generations"].items()
-            if entry["corpus"] in corpora and only in (None, name)
+            if not benchmark_of(entry) and entry["corpus"] in corpora and only in (None, name)
         ),
         default=(0, None),
     )

@@ -11,14 +11,16 @@ from types import CodeType
 
 RAN = "_lines_that_ran"  # the set of lines, in the program's own namespace
 EXCLUDED = re.compile(r"#\s*pragma[:\s]?\s*no\s*cover|@(abc\.)?abstractmethod", re.IGNORECASE)
+BEGIN = f"{RAN} = set()"
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-def instrument(source: str, before: int = 0) -> tuple[str, frozenset[int]]:
+def instrument(source: str, before: int = 0, begin: str = BEGIN) -> tuple[str, frozenset[int]]:
     """Return a source that puts the lines that it runs into the set RAN, and the lines that could run.
 
     Args:
         before: Lines of what comes before this source; 0 is where the set begins. Lines are counted with them.
+        begin: The statement that makes the set, or something else under its name that has a method `update`.
 
     Raises:
         ValueError: it does not compile, or is nested too deeply to be written again.
@@ -29,7 +31,7 @@ def instrument(source: str, before: int = 0) -> tuple[str, frozenset[int]]:
         first, left_out = _statements(tree, source.splitlines())
         ran = {first.get(line, line) for line in _code_lines(compiled)}
         lines = frozenset(line for line in ran if line in first and line not in left_out)
-        _mark(tree, lines, before)
+        _mark(tree, lines, before, begin)
         return ast.unparse(ast.fix_missing_locations(tree)), frozenset(line + before for line in lines)
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise ValueError(f"lines cannot be marked ({type(error).__name__}: {error})") from error
@@ -75,7 +77,7 @@ def _statements(tree: ast.Module, text: list[str]) -> tuple[dict[int, int], set[
     return first, left_out
 
 
-def _mark(tree: ast.Module, lines: frozenset[int], before: int) -> None:
+def _mark(tree: ast.Module, lines: frozenset[int], before: int, begin: str) -> None:
     """Put a mark before every statement that counts; after it, where nothing may stand before."""
 
     def mark(numbers: list[int]) -> list[ast.stmt]:
@@ -92,8 +94,8 @@ def _mark(tree: ast.Module, lines: frozenset[int], before: int) -> None:
             while held < len(block) and isinstance(block[held], ast.ImportFrom) and block[held].module == "__future__":
                 reached.append(block[held].lineno)
                 held += 1
-        begin = ast.parse(f"{RAN} = set()").body if parent is tree and not before else []
-        marked = [*block[:held], *begin, *mark(reached)]
+        first = ast.parse(begin).body if parent is tree and not before else []
+        marked = [*block[:held], *first, *mark(reached)]
         for node in block[held:]:
             decorators = getattr(node, "decorator_list", ())
             marked += [*mark([*(decorator.lineno for decorator in decorators), node.lineno]), node]

@@ -309,6 +309,15 @@ def parse_response(text: str, *, tags: str = "xml", language: str = "python") ->
     return response, tests, None
 
 
+def parse_independent_tests(text: str) -> tuple[str, str | None]:
+    """Read tests that were written from an instruction alone; return them with None, or with the drop reason."""
+    tests = text.strip()
+    if _PART.search(tests):  # a solution of its own, or a further task
+        return tests, "malformed tests"
+    return tests, None if code_blocks(tests) else "no code in tests"
+
+
+_PART = re.compile(r"^(?:### (?:Instruction|Response|Tests)|</?(?:instruction|response|tests)>)[ \t]*$", re.MULTILINE)
 _FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})(.*)")
 
 

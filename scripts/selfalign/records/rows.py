@@ -120,6 +120,19 @@ class Response(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TestSuite(Row):
+    """Tests that the model wrote from an instruction alone; `text` is the raw completion, kept for dropped rows too."""
+
+    parent: str
+    shots: list[str]
+    seed: int
+    finish_reason: str
+    text: str
+    tests: str
+    drop: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict(Row):
     """What the sandbox saw of one program.
 
@@ -142,6 +155,62 @@ class Verdict(Row):
     def passed(self) -> bool:
         """Return whether the program passed."""
         return self.verdict == "passed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality(Row):
+    """How far tests speak for a verified response. The id is that of the response.
+
+    Attributes:
+        passed: Whether it passed its own tests.
+        others: Its line of the instruction's agreement matrix: for each verified response, in the order of their
+            numbers, "1" where it passes that one's tests, "0" where not, "-" for its own, "." where these tests define
+            anew what its code defines and so say nothing about it; "" where not measured.
+        independent: The same for each suite that was written from the instruction alone.
+        consensus: Responses that pass the same suites as it does, itself among them; 0 where nothing was agreed on.
+        agreement_score: Square root of `consensus`, times the suites that they pass.
+        mutants: Faulty variants of its code that ran with its own tests; None where not measured.
+        killed: Those of them that did not pass.
+        marks: Statements of its code and outcomes of conditions; None where not measured.
+        covered: Those of them that its own tests ran.
+        truth: Whether it passes the checks of the benchmark that its instruction is from; None without.
+    """
+
+    passed: bool
+    others: str = ""
+    independent: str = ""
+    consensus: int = 0
+    agreement_score: float = 0.0
+    mutants: int | None = None
+    killed: int | None = None
+    marks: int | None = None
+    covered: int | None = None
+    truth: bool | None = None
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of the suites of others, independent ones among them, that it passes; None where there is none."""
+        return _share_of_ones(self.others + self.independent)
+
+    @property
+    def independent_agreement(self) -> float | None:
+        """The share of the independent suites that it passes; None where there is none."""
+        return _share_of_ones(self.independent)
+
+    @property
+    def mutation_score(self) -> float | None:
+        """The share of the mutants that its tests kill; None where there is none."""
+        return self.killed / self.mutants if self.mutants else None
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of the marks that its tests run; None where there is none."""
+        return self.covered / self.marks if self.marks else None
+
+
+def _share_of_ones(text: str) -> float | None:
+    ran = text.count("1") + text.count("0")
+    return text.count("1") / ran if ran else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,28 @@ KINDS = ("concepts", "instructions", "responses", "verdicts")  # folders of a ge
 SAMPLED = ("responses", "verdicts")  # those that have rounds
 
 
+def benchmark_of(settings: Mapping) -> str | None:
+    """Return the benchmark whose tasks a generation answers, given its entry in the config; None for other ones."""
+    table, _, name = (settings.get("instructions") or "").partition(":")
+    return name if table == "benchmark" else None
+
+
+def is_measured(settings: Mapping) -> bool:
+    """Tell whether the quality of a generation's tests is measured."""
+    return benchmark_of(settings) is not None or any(settings.get("tests", {}).values())
+
+
+def kinds_of(settings: Mapping) -> tuple[str, ...]:
+    """Return the folders of a generation with the given entry in the config, in the order of the stages."""
+    given = benchmark_of(settings) is not None
+    more = {
+        "tests": settings.get("tests", {}).get("independent"),
+        "truth": given,
+        "quality": is_measured(settings),
+    }
+    return (*(KINDS[1:] if given else KINDS), *(kind for kind, there in more.items() if there))
+
+
 def numbered(count: int) -> list[str]:
     """Return the names of so many parts or shards."""
     return [f"{number:05}" for number in range(count)]
@@ -34,5 +56,5 @@ def maker(generations: Mapping[str, Mapping], name: str, kind: str) -> str:
     """
     settings = generations[name]
     answers = settings["method"] == "answers" and kind == "instructions"
-    taken = settings["instructions"] and (kind == "concepts" or answers)
+    taken = settings["instructions"] and not benchmark_of(settings) and (kind == "concepts" or answers)
     return maker(generations, settings["instructions"], kind) if taken else name

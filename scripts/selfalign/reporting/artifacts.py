@@ -6,10 +6,11 @@ from pathlib import Path
 
 from selfalign.records.files import read_json, read_jsonl
 from selfalign.records.rows import Difficulty, Pair, load_rows
-from selfalign.records.shards import KINDS
+from selfalign.records.shards import kinds_of
 from selfalign.reporting.costs import Cost, job_costs, sum_costs
 from selfalign.reporting.funnels import Stage, check_chain, join_chain, read_funnel
 from selfalign.reporting.generations import Generation, read_generation, shard_files
+from selfalign.reporting.quality import TestQuality, read_quality
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,7 @@ class Run:
     trainings: Sequence[Training] = ()
     scores: Sequence[Score] = ()
     costs: Sequence[Cost] = ()
+    quality: Mapping[str, TestQuality] = field(default_factory=dict)
     missing: Sequence[str] = ()
 
     @property
@@ -223,13 +225,17 @@ def read_run(results: Path, config: Mapping) -> Run:
         costs += job_costs("filter_functions", name, [logs / f"filter_functions/{name}/{part}" for part in parts])
         costs += sum_costs(name, [folder / "judged" / f"{part}.json" for part in parts])
         costs += job_costs("select_seeds", name, [logs / f"select_seeds/{name}"])
-    generations = {}
+    generations, quality = {}, {}
     for name, entry in config["generations"].items():
         folder = results / "generations" / name
         found = read_generation(folder, name, entry)
         if note("generation", name, found):
             generations[name] = found
-        for kind in KINDS:
+        shards = shard_files(folder, entry)
+        measured = [path for shard in shards for path in shard.get("quality", ())]
+        if measured and all(path.is_file() for path in measured):
+            quality[name] = read_quality(measured, [path for shard in shards for path in shard.get("tests", ())])
+        for kind in kinds_of(entry):
             files = [path for shard in shard_files(folder, entry, ".json") for path in shard[kind]]
             costs += sum_costs(name, files)
     datasets = {}
@@ -263,5 +269,6 @@ def read_run(results: Path, config: Mapping) -> Run:
         trainings=trainings,
         scores=scores,
         costs=costs,
+        quality=quality,
         missing=missing,
     )

@@ -11,6 +11,7 @@ import pyarrow.parquet
 from selfalign.records import digests
 from selfalign.records.files import read_jsonl
 from selfalign.records.rows import Function, Instruction, Pair, Response, RowType, load_rows
+from selfalign.records.shards import benchmark_of
 from selfalign.reporting.artifacts import Run
 from selfalign.reporting.examples import Block, Example, Sample, smallest_hashes
 from selfalign.reporting.funnels import REASONS_SHOWN, Stage
@@ -105,11 +106,13 @@ def dropped_examples(run: Run) -> list[Example]:
     for name in run.corpora:
         found += _dropped_functions(run, name)
     for name, generation in run.generations.items():
-        seeds = functions_by_id(_seeds_file(run, name), (example.origin for example in generation.dropped))
+        seeds = {}
+        if not benchmark_of(run.config["generations"][name]):
+            seeds = functions_by_id(_seeds_file(run, name), (example.origin for example in generation.dropped))
         for example in generation.dropped:
             seed = seeds.get(example.origin)
             first = (_seed_block(seed),) if seed and example.stage == "concepts" else ()
-            origin = _origin(seed) if seed else f"seed {example.origin}"
+            origin = _origin(seed) if seed else f"{'seed' if seeds else 'task'} {example.origin}"
             found.append(
                 replace(example, stage=f"{example.stage} of {name}", origin=origin, blocks=first + example.blocks)
             )

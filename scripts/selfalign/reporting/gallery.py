@@ -9,6 +9,7 @@ from selfalign.reporting import figures
 from selfalign.reporting.artifacts import Run
 from selfalign.reporting.experiments import Experiment
 from selfalign.reporting.markup import Markup, drawing
+from selfalign.reporting.quality_section import paint
 from selfalign.reporting.svg import NARROW, WIDE, draw, inline
 
 
@@ -91,6 +92,10 @@ def draw_figures(run: Run) -> dict[str, Drawing]:
                 wide=6,
             )
         )
+    for name, made in run.quality.items():
+        if made.confusion and made.passed:
+            told = f"Share of right responses against the share that is kept, {name}"
+            found.append(_draw(f"quality_{name}", told, lambda f, made=made: paint(f, made)))
     if run.trainings:
         told = "; ".join(f"{t.model} from {t.losses[0][1]:.3f} to {t.losses[-1][1]:.3f}" for t in run.trainings)
         models = list(run.config["models"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from selfalign.records.files import read_jsonl
 from selfalign.records.rows import Concepts, Instruction, Response, RowType, Verdict, load_rows
-from selfalign.records.shards import KINDS, file_names, number_of_rounds, numbered
+from selfalign.records.shards import KINDS, benchmark_of, file_names, kinds_of, number_of_rounds, numbered
 from selfalign.reporting.examples import Block, Example, Sample
 from selfalign.reporting.funnels import Stage
 
@@ -71,7 +71,7 @@ def shard_files(folder: Path, settings: Mapping, suffix: str = ".jsonl") -> list
     return [
         {
             kind: [folder / kind / f"{name}{suffix}" for name in file_names(kind, shard, number_of_rounds(settings))]
-            for kind in KINDS
+            for kind in kinds_of(settings)
         }
         for shard in numbered(settings["shards"])
     ]
@@ -125,15 +125,16 @@ def _parent(row, parents: Mapping[str, object], path: Path):
 
 def _read_shard(files: Mapping[str, list[Path]], tally: _Tally, settings: Mapping) -> None:
     concepts = {}
-    (path,) = files["concepts"]
-    for row in _rows(Concepts, path):
+    given = benchmark_of(settings) is not None  # then there are no concepts
+    for row in () if given else _rows(Concepts, files["concepts"][0]):
         tally.count("concepts", row.id, row.drop, lambda row=row: (Block(label="Completion", text=row.text),))
         if row.drop is None:
             concepts[row.id] = row
     instructions = {}
     (path,) = files["instructions"]
     for row in _rows(Instruction, path):
-        _parent(row, concepts, path)
+        if not given:
+            _parent(row, concepts, path)
         told = Block(label="Instruction", text=row.instruction, code=False)
         tally.count("instructions", row.id, row.drop, lambda row=row, told=told: (_properties(row), told))
         if row.drop is None:
@@ -229,8 +230,10 @@ def read_generation(folder: Path, name: str, settings: Mapping) -> Generation | 
     tally = _Tally(len(each_round))
     for files in shards:
         _read_shard(files, tally, settings)
+    stages = [kind for kind in KINDS if kind in kinds_of(settings)]
     drawn = tuple(itertools.accumulate(each_round))
-    least = {"concepts": samples["concepts"], "instructions": samples["instruction"], "responses": drawn[0]}
+    each = 1 if benchmark_of(settings) else samples["instruction"]
+    least = {"concepts": samples["concepts"], "instructions": each, "responses": drawn[0]}
     most = {"responses": drawn[-1]} if len(drawn) > 1 else {}
     dropped = [
         Example(id=row_id, stage=kind, reason=reason, origin=row_id.partition("-")[0], blocks=blocks)
@@ -244,7 +247,7 @@ def read_generation(folder: Path, name: str, settings: Mapping) -> Generation | 
         rounds=tuple(
             Round(**{key: found[key] for key in ("asked", "responses", "passed", "enough")}) for found in tally.rounds
         ),
-        stages=tuple(tally.stage(kind, least.get(kind, 1), most.get(kind)) for kind in KINDS),
+        stages=tuple(tally.stage(kind, least.get(kind, 1), most.get(kind)) for kind in stages),
         outcomes=dict(tally.outcomes.most_common()),
         by_category=_shares(tally.by_category),
         by_difficulty=_shares(tally.by_difficulty),

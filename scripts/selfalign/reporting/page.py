@@ -87,6 +87,7 @@ def render_page(
         ("scores", "Scores", sections.scores(run, compared, drawings)),
         ("funnel", "Funnel", sections.funnel(run, drawings)),
         ("responses", "Verification", sections.responses(run, drawings)),
+        ("quality", "Test quality", sections.quality(run, drawings)),
         ("training", "Training", sections.training(run, drawings)),
         ("throughput", "Time", sections.throughput(run, drawings)),
         ("examples", "Rows", sections.examples(kept, dropped)),

@@ -13,6 +13,7 @@ from selfalign.reporting.funnels import REASONS_SHOWN, Stage
 from selfalign.reporting.gallery import Drawing, show_figure
 from selfalign.reporting.markup import Markup, definitions, details, element, join, paragraph, section, table
 from selfalign.reporting.published import PAPER, PUBLISHED, published_columns
+from selfalign.reporting.quality_section import quality_section
 from selfalign.reporting.sampling import bands, format_failures, rounds
 from selfalign.reporting.tables import interval
 
@@ -265,6 +266,13 @@ def responses(run: Run, drawings: Drawings) -> Markup | None:
         content.append(element("div", few, class_="half"))
         content += [*bands(run, name), *rounds(made), *format_failures(made)]
     return section("responses", "Verification", *content)
+
+
+def quality(run: Run, drawings: Drawings) -> Markup | None:
+    """Return what the tests of the generations are worth."""
+    caption = "Each line asks for more from right to left: fewer responses are left, and more of them are right."
+    drawn = {name: f"quality_{name}" for name in run.quality if f"quality_{name}" in drawings}
+    return quality_section(run.quality, {name: show_figure(drawings, key, caption) for name, key in drawn.items()})
 
 
 def training(run: Run, drawings: Drawings) -> Markup | None:

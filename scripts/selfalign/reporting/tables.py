@@ -9,6 +9,7 @@ from selfalign.reporting.comparisons import Comparison, other_pairs, points, sho
 from selfalign.reporting.experiment_text import answer
 from selfalign.reporting.experiments import Experiment
 from selfalign.reporting.figures import duration, percent
+from selfalign.reporting.quality_section import confusion_rows, quality_rows
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -26,65 +27,79 @@ def csv_tables(run: Run, compared: Sequence[Comparison], experiments: Sequence[E
         parts = [*run.corpora.items(), *((name, found.stages) for name, found in run.generations.items())]
         chains = [(name, stage) for name, stages in parts for stage in stages]
     more = {"experiments.csv": _experiments(experiments)} if experiments else {}
-    return more | {
-        "scores.csv": _csv(
-            ("model", "benchmark", "tasks", "samples", "pass_at_1", "low", "high"),
-            (
-                (score.model, score.benchmark, score.tasks, score.samples, score.pass_at_1, score.low, score.high)
-                for score in run.scores
-            ),
-        ),
-        "differences.csv": _csv(
-            ("first", "second", "first_benchmark", "second_benchmark", "difference", "low", "high", "p", "excludes_0"),
-            (
+    return (
+        more
+        | _quality_tables(run)
+        | {
+            "scores.csv": _csv(
+                ("model", "benchmark", "tasks", "samples", "pass_at_1", "low", "high"),
                 (
-                    c.first.model,
-                    c.second.model,
-                    c.first.benchmark,
-                    c.second.benchmark,
-                    c.difference,
-                    c.low,
-                    c.high,
-                    c.p,
-                    str(c.decided).lower(),
-                )
-                for c in (*compared, *other_pairs(run.first_scores, compared))
+                    (score.model, score.benchmark, score.tasks, score.samples, score.pass_at_1, score.low, score.high)
+                    for score in run.scores
+                ),
             ),
-        ),
-        "funnel.csv": _csv(
-            ("artifact", "part", "stage", "input", "kept", "reason", "dropped"),
-            (
-                (name, stage.part, stage.name, stage.input, stage.kept, reason, count)
-                for name, stage in chains
-                for reason, count in (stage.dropped.items() or [("", 0)])
-            ),
-        ),
-        "responses.csv": _csv(
-            ("generation", "outcome", "responses"),
-            (
-                (name, outcome, count)
-                for name, found in run.generations.items()
-                for outcome, count in found.outcomes.items()
-            ),
-        ),
-        "stages.csv": _csv(
-            ("stage", "artifact", "jobs", "rows", "wall_s", "cpu_s", "rows_per_s", "tokens", "tokens_per_s"),
-            (
+            "differences.csv": _csv(
                 (
-                    cost.stage,
-                    cost.artifact,
-                    cost.jobs,
-                    cost.rows,
-                    cost.wall_s,
-                    cost.cpu_s,
-                    cost.rate(cost.rows),
-                    cost.tokens,
-                    cost.rate(cost.tokens),
-                )
-                for cost in run.costs
+                    "first",
+                    "second",
+                    "first_benchmark",
+                    "second_benchmark",
+                    "difference",
+                    "low",
+                    "high",
+                    "p",
+                    "excludes_0",
+                ),
+                (
+                    (
+                        c.first.model,
+                        c.second.model,
+                        c.first.benchmark,
+                        c.second.benchmark,
+                        c.difference,
+                        c.low,
+                        c.high,
+                        c.p,
+                        str(c.decided).lower(),
+                    )
+                    for c in (*compared, *other_pairs(run.first_scores, compared))
+                ),
             ),
-        ),
-    }
+            "funnel.csv": _csv(
+                ("artifact", "part", "stage", "input", "kept", "reason", "dropped"),
+                (
+                    (name, stage.part, stage.name, stage.input, stage.kept, reason, count)
+                    for name, stage in chains
+                    for reason, count in (stage.dropped.items() or [("", 0)])
+                ),
+            ),
+            "responses.csv": _csv(
+                ("generation", "outcome", "responses"),
+                (
+                    (name, outcome, count)
+                    for name, found in run.generations.items()
+                    for outcome, count in found.outcomes.items()
+                ),
+            ),
+            "stages.csv": _csv(
+                ("stage", "artifact", "jobs", "rows", "wall_s", "cpu_s", "rows_per_s", "tokens", "tokens_per_s"),
+                (
+                    (
+                        cost.stage,
+                        cost.artifact,
+                        cost.jobs,
+                        cost.rows,
+                        cost.wall_s,
+                        cost.cpu_s,
+                        cost.rate(cost.rows),
+                        cost.tokens,
+                        cost.rate(cost.tokens),
+                    )
+                    for cost in run.costs
+                ),
+            ),
+        }
+    )
 
 
 def _experiments(experiments: Sequence[Experiment]) -> str:
@@ -102,6 +117,17 @@ def _experiments(experiments: Sequence[Experiment]) -> str:
             row += [other.by_seeds, other.by_tasks, other.p] if other else [None] * 3
             rows.append([*row, cell.p, cell.detectable, cell.verdict, cell.published])
     return _csv((*columns, *apart), rows)
+
+
+def _quality_tables(run: Run) -> dict[str, str]:
+    """Return the tables of test quality, of runs that measured it."""
+    kept = ("generation", "asked_for", "least", "kept", "passed", "right", "judged", "low", "high")
+    confusion = ("generation", "passed_own_tests", "right", "responses")
+    tables = {
+        "test_quality.csv": (kept, quality_rows(run.quality)),
+        "false_passes.csv": (confusion, confusion_rows(run.quality)),
+    }
+    return {name: _csv(columns, rows) for name, (columns, rows) in tables.items() if rows}
 
 
 def align(rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:

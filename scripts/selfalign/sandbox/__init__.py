@@ -62,7 +62,7 @@ from selfalign.sandbox.doctor import check_sandbox
 from selfalign.sandbox.host import SandboxUnavailable
 from selfalign.sandbox.pool import Sandbox
 from selfalign.sandbox.settings import VERDICTS, Comparison, Program, SandboxSettings
-from selfalign.sandbox.verify import ProgramFile, source_key, verify
+from selfalign.sandbox.verify import ProgramFile, judge, source_key, verify
 
 __all__ = [
     "VERDICTS",
@@ -73,6 +73,7 @@ __all__ = [
     "SandboxSettings",
     "SandboxUnavailable",
     "check_sandbox",
+    "judge",
     "source_key",
     "verify",
 ]

@@ -33,15 +33,59 @@ def verify(
     core: str | None = None,
     language: str = "python",
 ) -> None:
-    """Write one verdict for each program.
+    """Write one verdict for each program; see `judge`.
+
+    Args:
+        output: Verdict rows (JSON lines), in the order of the programs.
+        stats: Where counts and times go, or None.
+    """
+    with judge(programs, settings, workers=workers, output=output, label=label, key=key, core=core) as batch:
+        write_jsonl(output, batch.rows)
+        if stats is not None:
+            write_json(stats, batch.summary("verdicts"))
+
+
+@dataclasses.dataclass(kw_only=True)
+class Batch:
+    """Programs that were judged.
+
+    Attributes:
+        rows: Their verdict rows, in the order of the programs, once.
+        facts: What the stats say of the batch.
+        counts: Verdicts by kind, of the rows that were taken.
+        start: When judging began.
+    """
+
+    rows: Iterator[dict]
+    facts: dict
+    counts: Counter[str]
+    start: float
+
+    def summary(self, stage: str) -> dict:
+        """Return the stats of a stage, once the rows are taken."""
+        wall_s = round(time.monotonic() - self.start, 3)
+        return {"stage": stage, **self.facts, "wall_s": wall_s, "verdicts": dict(self.counts)}
+
+
+@contextlib.contextmanager
+def judge(
+    programs: Iterable[Program],
+    settings: SandboxSettings,
+    *,
+    workers: int,
+    output: str | Path,
+    label: str,
+    key: str,
+    core: str | None = None,
+) -> Iterator[Batch]:
+    """Run programs and give their verdicts, which survive a kill until the output is written within this context.
 
     The canaries run first. Programs of the same text, limit and comparison run once, and their verdict stands for each
     of their ids. Some 300 bytes for each program are held in memory.
 
     Args:
         programs: They are iterated several times: a list, or an object that reads its file anew each time.
-        output: Verdict rows (JSON lines), in the order of the programs.
-        stats: Where counts and times go, or None.
+        output: What is written from the verdicts; the side file is beside it.
         label: What is judged, for the progress lines.
         key: Digest of what the programs come from; a side file of a killed run with the same key is resumed.
         core, language: As for `Sandbox`.
@@ -75,20 +119,9 @@ def verify(
         for place, row in side.stored():
             places[bytes.fromhex(row["program"])] = place
             cpu_s += row["cpu_s"]
+        facts = {"label": label, "rows": total, "distinct": len(places), "cpu_s": round(cpu_s, 3), "workers": workers}
         counts: Counter[str] = Counter()
-        write_jsonl(output, _answer(programs, places, side, counts, label))
-        if stats is not None:
-            summary = {
-                "stage": "verdicts",
-                "label": label,
-                "rows": total,
-                "distinct": len(places),
-                "wall_s": round(time.monotonic() - start, 3),
-                "cpu_s": round(cpu_s, 3),
-                "workers": workers,
-                "verdicts": dict(counts),
-            }
-            write_json(stats, summary)
+        yield Batch(rows=_answer(programs, places, side, counts, label), facts=facts, counts=counts, start=start)
         side.discard()
 
 

@@ -12,6 +12,7 @@ from selfalign.records.rows import (
     Instruction,
     Negative,
     Pair,
+    Quality,
     Response,
     RowType,
     Verdict,
@@ -28,6 +29,7 @@ class Candidate:
         samples: Verified responses of the same instruction.
         pass_rate: Passed share of them, from 0 to 1.
         language: Of the code of its texts.
+        quality: What its tests are worth; None where that was not measured, or nobody selects by it.
     """
 
     response: Response
@@ -38,6 +40,7 @@ class Candidate:
     samples: int
     pass_rate: float
     language: str = "python"
+    quality: Quality | None = None
 
     @property
     def id(self) -> str:
@@ -110,6 +113,7 @@ def load_candidates(
     responses: Iterable[str | Path],
     verdicts: Iterable[str | Path],
     language: str = "python",
+    quality: Iterable[str | Path] = (),
 ) -> list[Candidate]:
     """Read all shards and join each response with its ancestors; sorted by id.
 
@@ -119,6 +123,7 @@ def load_candidates(
     functions = {row.id: row for row in load_rows(Function, read_table(seeds), str(seeds))}
     concept_rows, instruction_rows = _read(Concepts, concepts), _read(Instruction, instructions)
     response_rows, verdict_rows = _read(Response, responses), _read(Verdict, verdicts)
+    quality_rows = _read(Quality, quality)
     samples, passed = Counter(), Counter()
     for response in response_rows.values():
         if not response.drop and response.id in verdict_rows:
@@ -141,6 +146,7 @@ def load_candidates(
                 samples=samples[instruction.id],
                 pass_rate=round(passed[instruction.id] / max(samples[instruction.id], 1), 4),
                 language=language,
+                quality=quality_rows.get(response.id),
             )
         )
     return candidates

@@ -1,7 +1,6 @@
 """The data card of a dataset: what is in it, under which licences, how it was selected."""
 
 from collections import Counter
-from dataclasses import asdict
 
 from selfalign.matching.funnels import Funnel
 from selfalign.prompts.documents import DIFFICULTIES
@@ -99,7 +98,7 @@ def data_card(name: str, selection: Selection, settings: Settings, benchmarks: i
         _counts("licence", [pair.licence for pair in pairs]),
         _counts("package", [pair.package for pair in pairs], most=50),  # a corpus can have 100,000 repositories
         "## Settings",
-        _table(("setting", "value"), [(key, f"`{value}`") for key, value in asdict(settings).items()]),
+        _table(("setting", "value"), [(key, f"`{value}`") for key, value in settings.told().items()]),
         "## Funnel",
         _stages(selection.funnel),
         "Every dropped row is in rejected.jsonl, with stage, reason and detail.",

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from selfalign.matching.benchmarks import BenchmarkIndex
@@ -13,17 +13,24 @@ from selfalign.records.rows import Difficulty, Negative
 from selfalign.selection.candidates import Candidate
 from selfalign.selection.checks import Matches, bare_code, format_drop
 from selfalign.selection.contrasts import difficulties, negatives, preferences
+from selfalign.selection.quality import below, not_in_consensus, outside
 
 FIELDS: dict[str, Callable[[Candidate], str]] = {
     "instruction": lambda row: row.instruction.instruction,
     "response": lambda row: row.response.response,
 }
+_BY_QUALITY = ("pass_rate", "min_agreement", "min_mutation_score", "min_coverage", "consensus")
 _HINTS = {
     "responses": "few responses are well-formed: look at their `drop` reasons, raise max_tokens, or use a prompt file "
     "that suits the model",
+    "difficulty": "widen pass_rate, or sample more responses per instruction",
     "verdicts": "the model's responses rarely end as `select` wants: sample more per instruction, or change select",
     "format": "the responses lack assertions or hold placeholders: use other worked examples",
     "instruction_length": "raise max_instruction_words",
+    "agreement": "lower min_agreement: where the tests of others are wrong, nothing passes them",
+    "mutation_score": "lower min_mutation_score",
+    "coverage": "lower min_coverage",
+    "consensus": "set consensus: false",
     "one_per_instruction": "raise per_instruction, or add seeds",
     "exact_duplicates": "the model repeats itself: raise the temperature, or add seeds",
     "near_duplicates": "raise near_duplicate_threshold, or shorten near_duplicate_fields",
@@ -40,6 +47,9 @@ class Settings:
         select: Responses that passed or failed their tests, or whatever the verdict: all of them, or drawn at random
             (the two differ in name only, unless a size is set).
         size: Most pairs; None keeps all.
+        pass_rate: Lowest and highest passed share of an instruction's verified responses; None takes all.
+        min_agreement, min_mutation_score, min_coverage: Least values of a response's measured quality; None asks none.
+        consensus: Keep of each instruction the best consensus set of those that are left.
         per_instruction: Most responses of one instruction.
         preferences_per_instruction: Most preferences of one instruction; they are no pairs.
         near_duplicate_threshold: Least Jaccard similarity of two near-duplicates (the paper's tools use 0.7).
@@ -49,6 +59,11 @@ class Settings:
 
     select: Literal["passed", "failed", "random", "all"] = "passed"
     size: int | None = None
+    pass_rate: tuple[float, ...] | None = None
+    min_agreement: float | None = None
+    min_mutation_score: float | None = None
+    min_coverage: float | None = None
+    consensus: bool = False
     per_instruction: int = 1
     preferences_per_instruction: int = 1
     max_instruction_words: int = 200
@@ -64,10 +79,24 @@ class Settings:
         for name in self.near_duplicate_fields:
             if name not in FIELDS:
                 raise ValueError(f"near_duplicate_fields names {name!r}; known are {', '.join(FIELDS)}")
+        if self.pass_rate and not (len(self.pass_rate) == 2 and 0 <= self.pass_rate[0] <= self.pass_rate[1] <= 1):
+            raise ValueError(
+                f"pass_rate is {list(self.pass_rate)}; it must be two shares from 0 to 1, the lower one first"
+            )
         if not 0 < self.near_duplicate_threshold <= 1:
             raise ValueError(
                 f"near_duplicate_threshold is {self.near_duplicate_threshold}; it must be above 0, at most 1"
             )
+
+    def least_quality(self) -> dict[str, float]:
+        """Return the stages that ask for quality, each with its least value."""
+        least = {name: getattr(self, f"min_{name}") for name in ("agreement", "mutation_score", "coverage")}
+        return {name: value for name, value in least.items() if value is not None}
+
+    def told(self) -> dict:
+        """Return the settings for people; without those of difficulty and quality that ask for nothing."""
+        unasked = {name for name in _BY_QUALITY if (value := getattr(self, name)) is None or value is False}
+        return {name: value for name, value in asdict(self).items() if name not in unasked}
 
 
 @dataclass(kw_only=True)
@@ -187,6 +216,9 @@ def select_pairs(
     selection = Selection(funnel=Funnel(len(candidates)), kept=list(candidates))
     selection.drop("responses", _each(selection.kept, lambda row: row.response.drop and (row.response.drop, "")))
     selection.drop("verdicts", _each(selection.kept, lambda row: _verdict_drop(row, settings.select)))
+    if settings.pass_rate:
+        low, high = settings.pass_rate
+        selection.drop("difficulty", _each(selection.kept, lambda row: outside(row, low, high)))
     selection.drop("format", _each(selection.kept, format_drop))
     limit = settings.max_instruction_words
     long = _each(
@@ -194,6 +226,10 @@ def select_pairs(
         lambda row: (f"more than {limit} words", "") if len(row.instruction.instruction.split()) > limit else None,
     )
     selection.drop("instruction_length", long)
+    for stage, least in settings.least_quality().items():
+        selection.drop(stage, _each(selection.kept, lambda row, stage=stage, least=least: below(row, stage, least)))
+    if settings.consensus:
+        selection.drop("consensus", not_in_consensus(selection.kept, run_seed))
     selection.drop("one_per_instruction", _not_chosen(selection.kept, settings.per_instruction, run_seed))
     selection.drop("exact_duplicates", _exact_duplicates(selection.kept))
     selection.drop("near_duplicates", _near_duplicates(selection.kept, settings))

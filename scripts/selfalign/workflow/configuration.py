@@ -3,13 +3,14 @@
 import copy
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 
 import jsonschema
 import yaml
 
+from selfalign.records.shards import benchmark_of
 from selfalign.workflow.experiments import crosses_of_experiments, experiment_mistakes
 from selfalign.workflow.replicates import clashes, expand_replicates, without_copies
 
@@ -19,6 +20,13 @@ SHARED = ("corpus", "seeds", "shards", "samples.concepts", "samples.instruction"
 SNIPPET_FILTERS = ("size", "bad_words", "licences", "benchmarks", "near_duplicates")  # which need no definition
 LANGUAGE = re.compile(r"^language: *[\"']?(\w+)", re.MULTILINE)  # in a prompt file, which is read whole by what uses it
 TABLES = ("corpora", "generations", "datasets", "models", "benchmarks")
+SELECTED_BY = {  # setting of a dataset to those of generations.*.tests that have it measured, any of which is enough
+    "min_agreement": ("independent", "cross_execute"),
+    "consensus": ("independent", "cross_execute"),
+    "min_mutation_score": ("mutants",),
+    "min_coverage": ("coverage",),
+}
+ANSWERED = ("demo", "evalplus", "humaneval", "mbpp")  # kinds of benchmarks that a generation can answer
 SOURCE_KEYS = {  # kind to the keys that it needs and those that it may have
     "python-packages": (("packages",), ()),
     "folder": (("path",), ("licence",)),
@@ -85,6 +93,44 @@ def _explain(error: jsonschema.ValidationError) -> Iterator[str]:
         yield f"{at}{error.message}"
 
 
+def selects_by(dataset: Mapping) -> list[str]:
+    """Return the settings of a dataset that need the quality of its generation's tests to be measured."""
+    return [key for key in SELECTED_BY if (value := dataset.get(key)) is not None and value is not False]
+
+
+def _quality(config: dict) -> Iterator[str]:
+    """Yield what is wrong about answering benchmarks, and datasets that select by what is not measured."""
+    for name, generation in config["generations"].items():
+        if benchmark_of(generation) and generation["method"] != "answers":
+            yield f"generations.{name}.method: the tasks of a benchmark are answered as they are; set method: answers"
+        if benchmark_of(config["generations"].get(generation["instructions"], {})):
+            yield (
+                f"generations.{name}.instructions: {generation['instructions']} answers the tasks of a benchmark, from "
+                "which nothing else is made; name the benchmark itself to answer it with another model"
+            )
+        benchmark = config["benchmarks"].get(benchmark_of(generation))
+        if benchmark and benchmark["kind"] not in ANSWERED:
+            yield (
+                f"generations.{name}.instructions: benchmark {benchmark_of(generation)} is of the kind "
+                f"{benchmark['kind']}; a generation can answer those of the kinds {', '.join(ANSWERED)}"
+            )
+    for name, dataset in config["datasets"].items():
+        source = config["generations"].get(dataset["generation"])
+        if source is None:
+            continue
+        if benchmark_of(source):
+            yield (
+                f"datasets.{name}.generation: {dataset['generation']} answers the tasks of the benchmark "
+                f"{benchmark_of(source)}, which no model may be trained on; name another generation"
+            )
+        for key in selects_by(dataset):
+            if not any(source["tests"][needed] for needed in SELECTED_BY[key]):
+                wanted = " or ".join(f"generations.{dataset['generation']}.tests.{one}" for one in SELECTED_BY[key])
+                yield f"datasets.{name}.{key}: nothing of the kind is measured; set {wanted}"
+        if dataset["pass_rate"] and dataset["pass_rate"][0] > dataset["pass_rate"][1]:
+            yield f"datasets.{name}.pass_rate: the lowest share, {dataset['pass_rate'][0]}, is above the highest"
+
+
 def _references(config: dict, root: Path) -> Iterator[str]:
     """Yield what the schema cannot see: names that lead nowhere, entries of mixed kind, files that are not there."""
 
@@ -101,7 +147,7 @@ def _references(config: dict, root: Path) -> Iterator[str]:
     def of_one_language(generation: dict, at: str) -> Iterator[str]:
         prompts = generation["prompts"]
         path = Path(prompts) if Path(prompts).exists() else root / prompts
-        corpus = config["corpora"].get(generation["corpus"])
+        corpus = config["corpora"].get(generation.get("corpus"))
         if corpus and path.is_file():
             stated = LANGUAGE.search(path.read_text(encoding="utf-8", errors="replace"))
             found, wanted = stated[1] if stated else "python", corpus["language"]
@@ -133,7 +179,10 @@ def _references(config: dict, root: Path) -> Iterator[str]:
                     yield f"{at}: the key 'model' is missing"
                 yield from present(item["prompts"], f"{at}.prompts") if "prompts" in item else ()
     for name, generation in config["generations"].items():
-        yield from known("corpora", generation["corpus"], f"generations.{name}.corpus")
+        if benchmark := benchmark_of(generation):
+            yield from known("benchmarks", benchmark, f"generations.{name}.instructions")
+        elif "corpus" in generation:
+            yield from known("corpora", generation["corpus"], f"generations.{name}.corpus")
         yield from known("models", generation["generator"], f"generations.{name}.generator")
         yield from present(generation["prompts"], f"generations.{name}.prompts")
         yield from of_one_language(generation, f"generations.{name}")
@@ -143,7 +192,7 @@ def _references(config: dict, root: Path) -> Iterator[str]:
         if (other is not None) != (method in TAKES_INSTRUCTIONS):
             takes = " and ".join(TAKES_INSTRUCTIONS)
             yield f"generations.{name}: 'instructions' belongs to the methods {takes}; the method here is {method}"
-        elif other is not None:
+        elif other is not None and not benchmark_of(generation):
             yield from known("generations", other, f"generations.{name}.instructions")
     for name, dataset in config["datasets"].items():
         yield from known("generations", dataset["generation"], f"datasets.{name}.generation")
@@ -196,6 +245,8 @@ def _cycles(config: dict) -> Iterator[str]:
         if table == "corpora":
             return [("models", item["model"]) for item in entry["filters"] if "model" in item]
         if table == "generations":
+            if benchmark_of(entry):
+                return [("models", entry["generator"])]
             other = [("generations", entry["instructions"])] if entry["instructions"] else []
             return [("corpora", entry["corpus"]), ("models", entry["generator"]), *other]
         if table == "datasets":
@@ -279,7 +330,7 @@ def load_configuration(config: dict, root: str | Path) -> dict:
     refused = list(_share_settings(config))
     errors = sorted(_Validator(load_schema(root)).iter_errors(config), key=lambda error: str(error.absolute_path))
     lines = [line for error in errors for line in _explain(error)]
-    lines = lines + refused or list(_references(config, root)) or list(_cycles(config))
+    lines = lines + refused or [*_references(config, root), *_quality(config)] or list(_cycles(config))
     if lines:
         raise ValueError("the config is wrong:\n" + "\n".join(f"  {line}" for line in lines))
     config["evaluate"] += crosses_of_experiments(config)

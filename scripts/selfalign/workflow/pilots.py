@@ -6,7 +6,12 @@ They are ordinary entries, made by the ordinary rules, but no part of the config
 
 from collections.abc import Mapping
 
-from selfalign.records.shards import maker
+from selfalign.records.shards import benchmark_of, maker
+
+
+def _tried(config: Mapping) -> dict[str, Mapping]:
+    """Return the generations of which there are pilots: those that begin with seeds."""
+    return {name: entry for name, entry in config["generations"].items() if not benchmark_of(entry)}
 
 
 def _tried(config: Mapping) -> dict[str, dict]:

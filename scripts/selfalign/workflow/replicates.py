@@ -68,7 +68,8 @@ def expand_replicates(config: Mapping) -> dict:
     """Return the config with the copies after the originals, and with what `evaluate` asks of these asked of them."""
 
     def lead(table: str, name: str, number: int) -> str:
-        return copy_name(name, number) if is_copied(config, table, name) else name
+        known = name in config[table]  # not a benchmark's name, which a generation may have
+        return copy_name(name, number) if known and is_copied(config, table, name) else name
 
     expanded = dict(config)
     for table, keys in COPIED.items():
