@@ -39,7 +39,9 @@ def verify(
         output: Verdict rows (JSON lines), in the order of the programs.
         stats: Where counts and times go, or None.
     """
-    with judge(programs, settings, workers=workers, output=output, label=label, key=key, core=core) as batch:
+    with judge(
+        programs, settings, workers=workers, output=output, label=label, key=key, core=core, language=language
+    ) as batch:
         write_jsonl(output, batch.rows)
         if stats is not None:
             write_json(stats, batch.summary("verdicts"))
@@ -77,6 +79,7 @@ def judge(
     label: str,
     key: str,
     core: str | None = None,
+    language: str = "python",
 ) -> Iterator[Batch]:
     """Run programs and give their verdicts, which survive a kill until the output is written within this context.
 
