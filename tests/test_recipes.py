@@ -75,7 +75,7 @@ def test_everything_is_used(path: Path) -> None:
         "generations": {entry["generation"] for entry in config["datasets"].values()} | set(answered),
         "datasets": {model["dataset"] for model in trained(config).values()},
         "models": {name for cross in config["evaluate"] for name in cross["models"]}
-        | {config["generations"][name]["generator"] for name in answered},
+        | {entry["generator"] for entry in generations},
         "benchmarks": {name for cross in config["evaluate"] for name in cross["benchmarks"]} | set(answered.values()),
     }
     for table, names in used.items():
@@ -86,15 +86,17 @@ def test_everything_is_used(path: Path) -> None:
 def test_prompt_files_have_enough_examples(path: Path) -> None:
     config = load_configuration(read(path), ROOT)
     for generation in config["generations"].values():
-        examples = load_prompts(ROOT / generation["prompts"]).shots
-        assert max(generation["shots"].values()) <= len(examples)
+        prompts = load_prompts(ROOT / generation["prompts"])
+        assert max(generation["shots"].values()) <= len(prompts.shots)
+        if generation["method"] == "evol-instruct":
+            assert generation["shots"]["instruction"] <= len(prompts.evolutions)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_control_differs_from_aligned_in_its_data_only(path: Path) -> None:
     config = load_configuration(read(path), ROOT)
-    if not config["datasets"]:  # a recipe that only evaluates
-        assert not trained(config)
+    if "control" not in config["models"]:  # its experiments say what differs, or nothing is trained
+        assert config["experiments"] or not trained(config)
         return
     aligned, control = config["models"]["aligned"], config["models"]["control"]
     assert {**aligned, "dataset": None} == {**control, "dataset": None}
