@@ -20,6 +20,7 @@ include: "rules/verification.smk"
 include: "rules/datasets.smk"
 include: "rules/pilot.smk"
 include: "rules/training.smk"
+include: "rules/rounds.smk"
 include: "rules/evaluation.smk"
 include: "rules/reporting.smk"
 include: "rules/archive.smk"
@@ -31,6 +32,7 @@ rule all:
     input:
         "results/report/index.html",
         reported_artifacts,  # also when the report was made before one was lost
+        *ROUNDS,
 
 
 rule archive:
@@ -55,6 +57,7 @@ rule pilot:
 # On a cluster these run where Snakemake does: they are short, or need the network.
 localrules:
     fetch_model,
+    judge_round,
     prepare_benchmark,
     take_instructions,
     report_pilot,

@@ -8,6 +8,7 @@ ARCHIVE = f"results/archive/{config['run']}.tar.zst"
 rule archive_run:
     """Pack config, provenance, rows, scores, report, logs and digests of everything into one file."""
     input:
+        *ROUNDS,
         artifacts=reported_artifacts,
         provenance="results/provenance.json",
         report="results/report/index.html",

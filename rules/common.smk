@@ -17,6 +17,8 @@ from selfalign.engines.port import load_settings
 from selfalign.generation.instructions import METHODS
 from selfalign.languages import LANGUAGES
 from selfalign.records.files import digest, file_digest
+from selfalign.records.rounds import STOP, is_further, judgement_path, read_judgement, round_entries
+from selfalign.records.shards import KINDS as ROWS
 from selfalign.records.shards import benchmark_of, file_names, kinds_of, number_of_rounds, numbered, round_names
 from selfalign.seeds.filters import CORPUS_FILTERS, JUDGE, ROW_FILTERS, DocstringJudge, parse_filters
 from selfalign.seeds.sources import load_source
@@ -446,14 +448,15 @@ def quality_files(wildcards):
 
 def selection_settings(wildcards):
     """Return a dataset's settings; the size of another dataset and the seed are none, they come with options."""
-    others = ("generation", "seed", "replicate_of")
+    others = ("generation", "seed", "replicate_of", "round_of")
     settings = {key: value for key, value in dataset_of(wildcards).items() if key not in others}
     return {**settings, "size": None} if isinstance(settings["size"], str) else settings
 
 
 def may_be_empty(wildcards):
-    """Return the option that lets a pilot end without pairs, since it has to tell of that."""
-    return [] if wildcards.dataset in config["datasets"] else ["--may-be-empty"]
+    """Return the option that lets a pilot or a further round end without pairs, since it has to tell of that."""
+    further = wildcards.dataset not in config["datasets"] or is_further(dataset_of(wildcards))
+    return ["--may-be-empty"] if further else []
 
 
 # Pilot
@@ -543,28 +546,88 @@ def benchmark_conda(wildcards):
     return f"../envs/{benchmark_environment(wildcards)}.yaml"
 
 
-def reported_artifacts(wildcards):
-    """Return every artifact that the config names."""
-    generations = [
-        path.replace(".jsonl", suffix)
-        for generation in config["generations"]
-        for kind in kinds_of(GENERATIONS[generation])
-        for path in of_generation(kind, generation)
-        for suffix in (".jsonl", ".json")
-    ]
+# Rounds and what a run reports
+
+
+def of_round(wildcards):
+    """Return the generation, dataset and model of a round."""
+    return round_entries(config, wildcards.rounds, int(wildcards.number))
+
+
+def first_samples(generation):
+    """Return the rows of a generation, without what adaptive sampling adds."""
+    shards = numbered(GENERATIONS[generation]["shards"])
+    return [f"results/generations/{generation}/{kind}/{shard}.jsonl" for kind in ROWS for shard in shards]
+
+
+def earlier_generations(wildcards):
+    """Return the generations of the rounds before one."""
+    numbers = range(1, int(wildcards.number))
+    return [round_entries(config, wildcards.rounds, number)["generation"] for number in numbers]
+
+
+def first_judgement(wildcards):
+    """Return the judgement of round 1, for a further one."""
+    return [f"results/{judgement_path(wildcards.rounds, 1)}"] if wildcards.number != "1" else []
+
+
+def earlier_round_options(wildcards):
+    """Return the command-line options that hold the rounds before a further one."""
+    folders = [f"results/generations/{generation}" for generation in earlier_generations(wildcards)]
+    return ["--first", *first_judgement(wildcards), "--earlier", *folders] if folders else []
+
+
+def judged_rounds(name):
+    """Return the input function for all that further rounds make, as far as judgements let them."""
+
+    def artifacts(wildcards):
+        found = []
+        for number in range(1, config["rounds"][name]["rounds"] + 1):
+            entries = round_entries(config, name, number)
+            path = checkpoints.judge_round.get(rounds=name, number=number).output[0]
+            last = read_judgement(Path(path))["verdict"] == STOP
+            found.append(path)
+            if number > 1:  # round 1 is in the config itself
+                found += artifacts_of([entries["generation"]], [entries["dataset"]], [] if last else [entries["model"]])
+            if last:
+                break
+        return found
+
+    return artifacts
+
+
+def artifacts_of(generations, datasets, models):
+    """Return what there is to report of some entries."""
     return [
-        *expand("results/corpora/{corpus}/funnel.json", corpus=config["corpora"]),
-        *generations,
-        *expand("results/datasets/{dataset}/funnel.json", dataset=config["datasets"]),
-        *expand("results/models/{model}/model.json", model=config["models"]),
-        *expand("results/models/{model}/training_log.jsonl", model=TRAINED),
-        *[f"results/scores/{model}/{benchmark}/scores.json" for model, benchmark in scores_to_make(config)],
+        *[
+            path.replace(".jsonl", suffix)
+            for generation in generations
+            for kind in kinds_of(GENERATIONS[generation])
+            for path in of_generation(kind, generation)
+            for suffix in (".jsonl", ".json")
+        ],
+        *expand("results/datasets/{dataset}/funnel.json", dataset=datasets),
+        *expand("results/models/{model}/model.json", model=models),
+        *expand("results/models/{model}/training_log.jsonl", model=[name for name in models if name in TRAINED]),
+        *[
+            f"results/scores/{model}/{benchmark}/scores.json"
+            for model, benchmark in scores_to_make(config)
+            if model in models
+        ],
     ]
+
+
+def reported_artifacts(wildcards):
+    """Return every artifact that the config names, without those of further rounds."""
+    tables = ("generations", "datasets", "models")
+    own = [[name for name, entry in config[table].items() if not is_further(entry)] for table in tables]
+    return [*expand("results/corpora/{corpus}/funnel.json", corpus=config["corpora"]), *artifacts_of(*own)]
 
 
 BENCHMARK_FILES = expand("results/benchmarks/{benchmark}.jsonl", benchmark=config["benchmarks"])
 PRETRAINED = [name for name, model in config["models"].items() if "pretrained" in model]
 TRAINED = [name for name, model in config["models"].items() if "base" in model]
+ROUNDS = [judged_rounds(name) for name in config["rounds"]]  # one for each, as each waits for its own judgements
 PYTHON_VERSION = platform.python_version()
 SANDBOX = as_json(config["sandbox"])
 
@@ -576,4 +639,6 @@ wildcard_constraints:
     model=names(config["models"]),
     benchmark=names(config["benchmarks"]),
     part=r"\d{5}",
+    rounds=names(config["rounds"]),
+    number=r"\d+",
     shard=r"\d{5}",

@@ -6,6 +6,7 @@
 rule record_run:
     """Record the merged config, and the code and package versions that made the artifacts."""
     input:
+        *ROUNDS,
         artifacts=reported_artifacts,
         prompts=[resource(path) for path in prompt_files(config)],
     output:

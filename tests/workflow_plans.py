@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import snakemake.executors.touch
+import yaml
 from conftest import ROOT
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import (
@@ -83,16 +84,32 @@ def plan(
 
 
 def pretend(folder: Path, config: Path, repository: Path = ROOT, targets: Iterable[str] = ("all",)) -> None:
-    """Leave in a folder what a finished run leaves, each file empty: Snakemake's own records of it are real."""
-    with open_workflow(folder, config, repository, targets) as (workflow, dag_api):
-        dag_api.execute_workflow(executor="dryrun", execution_settings=ExecutionSettings(lock=False))
-        for job in workflow._workflow.dag.jobs:
-            for output in job.output:
-                path = folder / output
-                (path if output.is_directory else path.parent).mkdir(parents=True, exist_ok=True)
-                if not output.is_directory:
-                    path.touch()
-    touch(folder, config, repository, targets, forceall=True)
+    """Leave in a folder what a finished run leaves, each file empty: Snakemake's own records of it are real.
+
+    Judgements of rounds, which say what follows them, are there before, or say that the rounds go on.
+    """
+    touched: set[str] = set()
+    for name, rounds in (yaml.safe_load(config.read_text()).get("rounds") or {}).items():
+        for number in range(1, rounds["rounds"] + 1):
+            path = folder / f"results/rounds/{name}/{number}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.write_text('{"verdict": "go"}')
+    while True:
+        with open_workflow(folder, config, repository, targets) as (workflow, dag_api):
+            dag_api.execute_workflow(executor="dryrun", execution_settings=ExecutionSettings(lock=False))
+            jobs = list(workflow._workflow.dag.jobs)
+            new = {output for job in jobs for output in job.output} - touched
+            for job in jobs:
+                for output in job.output:
+                    path = folder / output
+                    (path if output.is_directory else path.parent).mkdir(parents=True, exist_ok=True)
+                    if not output.is_directory:
+                        path.touch()
+        if not new:
+            return
+        touch(folder, config, repository, targets, forceall=True)
+        touched |= new
 
 
 def touch(

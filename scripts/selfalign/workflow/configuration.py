@@ -11,8 +11,8 @@ import jsonschema
 import yaml
 
 from selfalign.records.shards import benchmark_of
+from selfalign.workflow import replicates, rounds
 from selfalign.workflow.experiments import crosses_of_experiments, experiment_mistakes
-from selfalign.workflow.replicates import clashes, expand_replicates, without_copies
 
 SCHEMA = "rules/schemas/config.schema.yaml"
 TAKES_INSTRUCTIONS = ("evol-instruct", "answers")  # methods that take the instructions of another generation
@@ -232,8 +232,10 @@ def _references(config: dict, root: Path) -> Iterator[str]:
             yield from known("models", model, f"evaluate.{number}.models")
         for benchmark in cross["benchmarks"]:
             yield from known("benchmarks", benchmark, f"evaluate.{number}.benchmarks")
-    yield from experiment_mistakes(config, known)
-    yield from clashes(config)
+    further = rounds.first_models(config)
+    yield from experiment_mistakes(config, lambda table, name, at: () if name in further else known(table, name, at))
+    yield from rounds.round_mistakes(config, known)
+    yield from replicates.clashes(config)
 
 
 def _cycles(config: dict) -> Iterator[str]:
@@ -311,9 +313,9 @@ def _share_settings(config: dict) -> Iterator[str]:
 
 
 def load_configuration(config: dict, root: str | Path) -> dict:
-    """Return the config with all defaults filled in, and with the copies that `replicates` asks for.
+    """Return the config with all defaults filled in, and with what `rounds` and `replicates` add.
 
-    A config that has them already, the `run_config.yaml` of a run, gives the same again.
+    A config that has it already, the `run_config.yaml` of a run, gives the same again.
 
     Args:
         config: The config as read from YAML and the command line.
@@ -323,7 +325,8 @@ def load_configuration(config: dict, root: str | Path) -> dict:
         ValueError: the config is wrong; lists every error with the path of its key.
     """
     root = Path(root)
-    config = without_copies(_plain(copy.deepcopy(config)))
+    config = replicates.without_made(_plain(copy.deepcopy(config)), "replicate_of", replicates.ENDING)
+    config = replicates.without_made(config, "round_of", rounds.ENDING)
     for model in config.get("models", {}).values() if isinstance(config.get("models"), dict) else ():
         if isinstance(model, dict) and "base" in model:
             model.setdefault("train", {})
@@ -334,7 +337,7 @@ def load_configuration(config: dict, root: str | Path) -> dict:
     if lines:
         raise ValueError("the config is wrong:\n" + "\n".join(f"  {line}" for line in lines))
     config["evaluate"] += crosses_of_experiments(config)
-    return expand_replicates(config)
+    return replicates.expand_replicates(rounds.expand_rounds(config))
 
 
 def scores_to_make(config: dict) -> list[tuple[str, str]]:

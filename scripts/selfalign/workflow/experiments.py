@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
+from selfalign.workflow.rounds import first_models
+
 Known = Callable[[str, str, str], Iterator[str]]  # table, name and key to what is wrong with the reference
 
 
@@ -38,12 +40,17 @@ def _published(experiment: Mapping, at: str) -> Iterator[str]:
 
 
 def crosses_of_experiments(config: Mapping) -> list[dict]:
-    """Return what experiments need evaluated beyond the config's evaluate list, in its form."""
+    """Return what experiments need evaluated beyond the config's evaluate list, in its form.
+
+    For the model of a further round it is that of the first, with which all rounds are evaluated.
+    """
+    first = first_models(config)
     asked = {(model, name) for cross in config["evaluate"] for model in cross["models"] for name in cross["benchmarks"]}
     found = []
     for experiment in config["experiments"].values():
+        named = dict.fromkeys(first.get(model, model) for model in experiment["models"])
         for benchmark in experiment["benchmarks"]:
-            models = [model for model in experiment["models"] if (model, benchmark) not in asked]
+            models = [model for model in named if (model, benchmark) not in asked]
             if models:
                 found.append({"models": models, "benchmarks": [benchmark]})
                 asked |= {(model, benchmark) for model in models}

@@ -4,16 +4,18 @@ The entry of the config is the first one; `aligned.2`, `aligned.3` and so on are
 made from is, for a copy, the copy of the same number. Corpora, benchmarks and given models are there once.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 
 from selfalign.records.commands import derive_seed
+from selfalign.records.rounds import is_made_of
 
 COPIED = {  # table to its keys that name other entries, and the table of these
     "generations": {"generator": "models", "instructions": "generations"},
     "datasets": {"generation": "generations"},
     "models": {"base": "models", "dataset": "datasets"},
+    "rounds": {"generation": "generations", "dataset": "datasets", "model": "models"},
 }
+ENDING = r"\.\d+"
 LIKE = "like:"
 
 
@@ -27,29 +29,33 @@ def is_copied(config: Mapping, table: str, name: str) -> bool:
     return table in COPIED and "pretrained" not in config[table][name]
 
 
-def without_copies(config: dict) -> dict:
-    """Return a config without the copies that a merged one has, which are made anew from their originals."""
+def without_made(config: dict, mark: str, ending: str) -> dict:
+    """Return a config without the entries that a merged one has, and that are made anew from their originals.
+
+    Args:
+        mark: The key in which such an entry names its original.
+        ending: What its name has after that of the original, as a pattern.
+    """
     found = dict(config)
-    copies = set()
+    made = set()
     for table in COPIED:
         entries = config.get(table)
         if isinstance(entries, dict):
-            dropped = {name for name, entry in entries.items() if _is_copy(name, entry)}
+            dropped = {
+                name
+                for name, entry in entries.items()
+                if isinstance(entry, dict) and is_made_of(str(name), entry.get(mark), ending)
+            }
             found[table] = {name: entry for name, entry in entries.items() if name not in dropped}
-            copies |= dropped if table == "models" else set()
-    if copies and isinstance(config.get("evaluate"), list):
+            made |= dropped if table == "models" else set()
+    if made and isinstance(config.get("evaluate"), list):
         found["evaluate"] = [
-            cross | {"models": [name for name in cross["models"] if name not in copies]}
+            cross | {"models": [name for name in cross["models"] if name not in made]}
             if isinstance(cross, dict) and isinstance(cross.get("models"), list)
             else cross
             for cross in config["evaluate"]
         ]
     return found
-
-
-def _is_copy(name: object, entry: object) -> bool:
-    original = entry.get("replicate_of") if isinstance(entry, dict) else None
-    return isinstance(original, str) and re.fullmatch(rf"{re.escape(original)}\.\d+", str(name)) is not None
 
 
 def clashes(config: Mapping) -> Iterator[str]:
@@ -81,7 +87,8 @@ def expand_replicates(config: Mapping) -> dict:
                 copy = entry | {key: lead(of, entry[key], number) for key, of in keys.items() if entry.get(key)}
                 if isinstance(entry.get("size"), str):
                     copy["size"] = LIKE + lead("datasets", entry["size"].removeprefix(LIKE), number)
-                copy["seed"] = derive_seed(entry.get("seed", config["seed"]), "replicate", number)
+                if table != "rounds":
+                    copy["seed"] = derive_seed(entry.get("seed", config["seed"]), "replicate", number)
                 expanded[table][copy_name(name, number)] = copy | {"replicate_of": name}
     numbers = range(1, config["replicates"] + 1)
     expanded["evaluate"] = [

@@ -1,0 +1,1 @@
+"""Rounds of self-alignment: what is watched of each, and when it is the last one."""
