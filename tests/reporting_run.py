@@ -36,6 +36,7 @@ CONFIG = {
         "control": {"base": "base", "dataset": "random", "train": {"epochs": 3}},
     },
     "benchmarks": {"demo": {"kind": "demo", "prompt": "chat"}, "demo-few-shot": {"kind": "demo", "prompt": "few-shot"}},
+    "rounds": {},
     "evaluate": [
         {"models": ["base", "aligned", "control"], "benchmarks": ["demo"]},
         {"models": ["base"], "benchmarks": ["demo-few-shot"]},

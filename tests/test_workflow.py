@@ -97,6 +97,7 @@ ROOMS = {
     "generation": {"records", "prompts", "engines"},
     "quality": {"records", "prompts", "sandbox", "benchmarks"},
     "selection": {"records", "languages", "matching", "prompts"},
+    "rounds": {"records", "matching"},
     "training": {"records", "prompts", "engines"},
     "benchmarks": {"records", "languages", "prompts", "engines", "sandbox"},
     "reporting": {"records", "prompts", "benchmarks"},

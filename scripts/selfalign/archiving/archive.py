@@ -22,6 +22,7 @@ from selfalign.archiving.inputs import edited_since, find_input, prompt_files
 from selfalign.archiving.jobs import read_jobs
 from selfalign.records.digests import ChangedError
 from selfalign.records.files import digest, publish, read_json, temporary_path
+from selfalign.records.rounds import reached
 from selfalign.reporting.artifacts import read_provenance
 from selfalign.reporting.write import read_config
 
@@ -45,7 +46,7 @@ def archive_run(
     Returns:
         The manifest, and the names of files below results/ that are not of this run.
     """
-    config = read_config(results / "run_config.yaml")
+    config = reached(results, read_config(results / "run_config.yaml"))
     items, others = run_files(results, config, include_models=include_models)
     items += [Item(path=f"envs/{lock.name}", source=lock, kind=DETERMINISTIC) for lock in sorted(locks)]
     inputs, made_with = {}, read_provenance(results / "provenance.json") or {}

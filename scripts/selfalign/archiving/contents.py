@@ -48,10 +48,10 @@ WEIGHTS = re.compile(r"models/[^/]+/.*\.(safetensors|bin)")
 PARTS = re.compile(r"corpora/[^/]+/(functions|filtered|judged)/[^/]+\.parquet")  # seeds and rejected have their rows
 RULES = (  # whose logs are of a run
     *("check_sandbox", "complete_benchmark", "extract_functions", "fetch_model", "filter_functions"),
-    *("generate_concepts", "generate_instructions", "generate_responses", "generate_tests", "judge_seeds"),
-    *("list_seeds", "measure_completions", "measure_tests", "prepare_benchmark", "record_run", "run_references"),
-    *("score_benchmark", "select_pairs", "select_seeds", "take_instructions", "take_rows", "train_model"),
-    *("verify_completions", "verify_responses", "verify_truth", "write_report"),
+    *("generate_concepts", "generate_instructions", "generate_responses", "generate_tests", "judge_round"),
+    *("judge_seeds", "list_seeds", "measure_completions", "measure_tests", "prepare_benchmark", "record_run"),
+    *("run_references", "score_benchmark", "select_pairs", "select_seeds", "take_instructions", "take_rows"),
+    *("train_model", "verify_completions", "verify_responses", "verify_truth", "write_report"),
 )
 CHECKPOINT = r"[\w.-]+\.(json|safetensors|bin|model|jinja|py)|(merges|vocab)\.txt|training_log\.jsonl|README\.md"
 OURS = re.compile(  # all that a run makes below results/
@@ -67,6 +67,7 @@ OURS = re.compile(  # all that a run makes below results/
             r"datasets/[^/]+/README\.md",
             rf"models/[^/]+/({CHECKPOINT})",
             r"benchmarks/[^/]+\.(jsonl|references\.json|source\.json)",
+            r"rounds/[^/]+/\d+\.json",
             r"scores/[^/]+/[^/]+/((completions|verdicts|measurements)\.jsonl?|scores\.json)",
         )
     )
@@ -113,7 +114,7 @@ def of_a_model(name: str, config: Mapping) -> bool:
         return not before and any(item["name"] in JUDGE for item in filters)
     if table == "models":
         return "base" in config["models"].get(rest[0], {})
-    return table in ("generations", "datasets", "scores", "report")
+    return table in ("generations", "datasets", "rounds", "scores", "report")
 
 
 def classify(name: str, config: Mapping, *, varying: bool = False) -> tuple[str, tuple[str, ...]]:
@@ -158,6 +159,9 @@ def membership(config: Mapping) -> Callable[[str], bool]:
             return any(rest[0].startswith(f"{benchmark}.") for benchmark in config["benchmarks"])
         if table == "scores":
             return tuple(rest[:2]) in asked
+        if table == "rounds":
+            entry = config.get(table, {}).get(rest[0])
+            return entry is not None and int(Path(rest[1]).stem) <= entry["rounds"]
         if table not in ("corpora", "generations", "datasets", "models") or rest[0] not in config[table]:
             return False
         if table == "generations" and tuple(rest[:2]) in shards:

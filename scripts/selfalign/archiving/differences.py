@@ -51,7 +51,7 @@ class Differences:
 
 def wanted(path: str) -> bool:
     """Tell whether a file of an archive is needed to compare its run."""
-    rows = r"corpora/.*\.json|generations/.*|datasets/.*|models/.*\.jsonl?|scores/.*\.json|logs/.*\.tsv"
+    rows = r"corpora/.*\.json|generations/.*|datasets/.*|models/.*\.jsonl?|scores/.*\.json|rounds/.*\.json|logs/.*\.tsv"
     return bool(re.fullmatch(rf"results/(run_config\.yaml|provenance\.json|{rows})", path))
 
 

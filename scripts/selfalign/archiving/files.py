@@ -6,6 +6,7 @@ from pathlib import Path
 
 from selfalign.archiving.contents import DETERMINISTIC, KINDS, RECORDED, VARYING, Item, run_files
 from selfalign.archiving.digests import noted_digest, read_digests
+from selfalign.records.rounds import reached
 from selfalign.reporting.write import read_config
 
 
@@ -49,7 +50,7 @@ def folder_entries(results: Path, entries: Iterable[Mapping] = ()) -> dict[str, 
     Args:
         entries: Of the run that it is compared with: their files are read as these say, whatever the folder's config.
     """
-    config = read_config(results / "run_config.yaml")
+    config = reached(results, read_config(results / "run_config.yaml"))
     items, _ = run_files(results, config)
     found = {item.path: item for item in items}
     for entry in entries:

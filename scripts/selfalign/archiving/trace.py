@@ -9,6 +9,7 @@ from pathlib import Path
 from selfalign.archiving.inputs import edited_since, find_input
 from selfalign.generation.rebuilding import rebuild_request
 from selfalign.records.files import file_digest, read_json
+from selfalign.records.rounds import reached
 from selfalign.records.rows import Concepts, Function, Instruction, Response, Row, RowType, Verdict
 from selfalign.records.shards import benchmark_of, maker
 from selfalign.reporting.artifacts import read_provenance
@@ -71,7 +72,7 @@ class Trace:
 
 def wanted(path: str) -> bool:
     """Tell whether a file of an archive is needed to trace a row."""
-    kinds = r"corpora/[^/]+/seeds\.parquet|generations/.*\.jsonl|datasets/.*\.jsonl|models/[^/]+/model\.json"
+    kinds = r"corpora/[^/]+/seeds\.parquet|(generations|datasets)/.*\.jsonl|models/[^/]+/model\.json|rounds/.*\.json"
     return path.startswith("inputs/") or bool(
         re.fullmatch(rf"results/(run_config\.yaml|provenance\.json|{kinds})", path)
     )
@@ -90,7 +91,7 @@ def trace(folder: Path, row_id: str, *, root: Path, inputs: Mapping[str, str], d
         ValueError: no such id in the run, or no such dataset; the text tells how far the way was known.
     """
     results = folder / "results"
-    config = read_config(results / "run_config.yaml")
+    config = reached(results, read_config(results / "run_config.yaml"))
     match = ID.fullmatch(row_id)
     if not match or None in match.groups()[: sum(group is not None for group in match.groups())]:
         raise ValueError(

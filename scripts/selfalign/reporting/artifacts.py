@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfalign.records.files import read_json, read_jsonl
+from selfalign.records.rounds import reached
 from selfalign.records.rows import Difficulty, Pair, load_rows
 from selfalign.records.shards import kinds_of
 from selfalign.reporting.costs import Cost, job_costs, sum_costs
 from selfalign.reporting.funnels import Stage, check_chain, join_chain, read_funnel
 from selfalign.reporting.generations import Generation, read_generation, shard_files
 from selfalign.reporting.quality import TestQuality, read_quality
+from selfalign.reporting.rounds import Rounds, read_rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,11 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything the report tells; a list that is empty means a section that the page leaves out."""
+    """Everything the report tells; a list that is empty means a section that the page leaves out.
+
+    Attributes:
+        missing: What the config names and is not there; without what a round that was the last one leaves unmade.
+    """
 
     results: Path
     config: Mapping
@@ -82,6 +88,7 @@ class Run:
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
     trainings: Sequence[Training] = ()
     scores: Sequence[Score] = ()
+    rounds: Sequence[Rounds] = ()
     costs: Sequence[Cost] = ()
     quality: Mapping[str, TestQuality] = field(default_factory=dict)
     missing: Sequence[str] = ()
@@ -200,11 +207,12 @@ def read_provenance(path: Path) -> Mapping | None:
 
 
 def read_run(results: Path, config: Mapping) -> Run:
-    """Read every artifact that the config names.
+    """Read every artifact that the config names, but those that are of no round that was reached.
 
     Raises:
         ValueError: an artifact is corrupt or contradicts another; names the file.
     """
+    whole, config = config, reached(results, config)
     missing: list[str] = []
 
     def note(kind: str, name: str, found: object) -> bool:
@@ -261,13 +269,14 @@ def read_run(results: Path, config: Mapping) -> Run:
         costs += sum_costs(f"{model} on {benchmark}", [folder / "completions.json", folder / "verdicts.json"])
     return Run(
         results=results,
-        config=config,
+        config=whole,
         provenance=read_provenance(results / "provenance.json"),
         corpora=corpora,
         generations=generations,
         datasets=datasets,
         trainings=trainings,
         scores=scores,
+        rounds=read_rounds(results, whole),
         costs=costs,
         quality=quality,
         missing=missing,

@@ -10,6 +10,7 @@ from selfalign.reporting.artifacts import Run
 from selfalign.reporting.experiments import Experiment
 from selfalign.reporting.markup import Markup, drawing
 from selfalign.reporting.quality_section import paint
+from selfalign.reporting.round_figure import draw_rounds, panels
 from selfalign.reporting.svg import NARROW, WIDE, draw, inline
 
 
@@ -100,6 +101,17 @@ def draw_figures(run: Run) -> dict[str, Drawing]:
         told = "; ".join(f"{t.model} from {t.losses[0][1]:.3f} to {t.losses[-1][1]:.3f}" for t in run.trainings)
         models = list(run.config["models"])
         found.append(_draw("loss", f"Training loss: {told}", lambda f: figures.losses(f, run.trainings, models)))
+    for rounds in run.rounds:
+        shown, most = panels(rounds, rounds.scores(run.scores)), len(rounds.rounds)
+        lines = [(f"{panel.title} {line.name}".strip(), line.values) for panel in shown for line in panel.lines]
+        told = "; ".join(f"{name} {', '.join(f'{value:.4g}' for value in of.values())}" for name, of in lines)
+        found.append(
+            _draw(
+                f"rounds_{rounds.name}",
+                f"Rounds of {rounds.name}: {told}",
+                lambda f, shown=shown, most=most: draw_rounds(f, shown, most),
+            )
+        )
     if run.costs:
         told = "; ".join(f"{c.stage} of {c.artifact} {figures.duration(c.wall_s)}" for c in run.costs)
         found.append(_draw("stages", f"Wall time by stage: {told}", lambda f: figures.costs(f, run.costs)))

@@ -9,6 +9,7 @@ from selfalign.reporting.examples import Example
 from selfalign.reporting.figures import duration, percent
 from selfalign.reporting.gallery import Drawing
 from selfalign.reporting.markup import Markup, element, join, paragraph, text
+from selfalign.reporting.round_sections import rounds
 from selfalign.reporting.style import CSS
 
 EXPERIMENTS = "The experiments of this run, with their answers"
@@ -89,6 +90,7 @@ def render_page(
         ("responses", "Verification", sections.responses(run, drawings)),
         ("quality", "Test quality", sections.quality(run, drawings)),
         ("training", "Training", sections.training(run, drawings)),
+        ("rounds", "Rounds", rounds(run, drawings)),
         ("throughput", "Time", sections.throughput(run, drawings)),
         ("examples", "Rows", sections.examples(kept, dropped)),
         ("settings", "Settings", sections.settings(run)),

@@ -383,6 +383,7 @@ def settings(run: Run) -> Markup:
         "system": made.get("platform"),
     }
     facts = {name: value for name, value in facts.items() if value is not None}
+    facts |= {f"rounds {found.name}": found.outcome for found in run.rounds}
     if run.missing:
         facts["not made"] = ", ".join(run.missing)
     config = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True, width=100)

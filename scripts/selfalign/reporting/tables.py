@@ -10,6 +10,7 @@ from selfalign.reporting.experiment_text import answer
 from selfalign.reporting.experiments import Experiment
 from selfalign.reporting.figures import duration, percent
 from selfalign.reporting.quality_section import confusion_rows, quality_rows
+from selfalign.reporting.rounds import csv_rows
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -21,12 +22,13 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def csv_tables(run: Run, compared: Sequence[Comparison], experiments: Sequence[Experiment] = ()) -> dict[str, str]:
-    """Return file name to content: scores, differences, funnel, responses, stages, and the experiments if there are."""
+    """Return file name to content: scores, differences, funnel, responses, stages; experiments and rounds if any."""
     chains = [(name, stage) for name, dataset in run.datasets.items() for stage in dataset.chain]
     if not chains:
         parts = [*run.corpora.items(), *((name, found.stages) for name, found in run.generations.items())]
         chains = [(name, stage) for name, stages in parts for stage in stages]
     more = {"experiments.csv": _experiments(experiments)} if experiments else {}
+    more |= {"rounds.csv": _csv(*csv_rows(run.rounds))} if run.rounds else {}
     return (
         more
         | _quality_tables(run)
@@ -186,6 +188,7 @@ def summary(run: Run, compared: Sequence[Comparison], experiments: Sequence[Expe
         facts.append((f"responses of {name}", f"{passed:,} of {found.responses:,} passed ({percent(found.pass_rate)})"))
     if run.costs:
         facts.append(("wall time", f"{duration(run.wall_s)}, all jobs summed"))
+    facts += [(f"rounds {found.name}", found.outcome) for found in run.rounds]
     facts += [("not made", ", ".join(run.missing))] if run.missing else []
     facts += zip(("report", "experiments"), pages, strict=False)
     for found in experiments:
