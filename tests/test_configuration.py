@@ -10,6 +10,7 @@ import yaml
 
 from selfalign.benchmarks.asking import AskSettings
 from selfalign.engines.port import EngineSettings
+from selfalign.records.rounds import round_entries
 from selfalign.sandbox.settings import SandboxSettings
 from selfalign.training.settings import TrainSettings
 from selfalign.workflow.configuration import load_configuration, load_schema, scores_to_make
@@ -55,6 +56,8 @@ ANSWERS = {
     "generator": "base",
     "prompts": "resources/prompts/demo.yaml",
 }
+ROUNDS = {"generation": "self", "dataset": "verified", "model": "aligned", "rounds": 3}
+ANSWERED = {"method": "answers", "instructions": "self", "generator": "base"}
 MISTAKES = [
     # path of the key, wrong value (or "delete"), what the message must say
     ("generations.self.temperatur", 0.5, "generations.self: unknown key 'temperatur'; did you mean 'temperature'?"),
@@ -106,6 +109,21 @@ MISTAKES = [
     ("experiments.e.published", {"control": 1}, "experiments.e.published: 'control' is none of the experiment's"),
     ("experiments.e.published", {"base": 101}, "experiments.e.published.base: expected a number in percent"),
     ("experiments.e.published", {"base": {"x": 1}}, "experiments.e.published.base: 'x' is none of the experiment's"),
+    ("rounds.r.rounds", 1, "rounds.r.rounds: 1 is less than the minimum of 2"),
+    ("rounds.r.base", "last", "rounds.r.base: 'last' is not allowed; Allowed: first, previous"),
+    ("rounds.r.stop", {"min_pass_rat": 1}, "rounds.r.stop: unknown key 'min_pass_rat'; did you mean 'min_pass_rate'?"),
+    ("rounds.r.stop", {"length": [1.5, 2]}, "rounds.r.stop.length: [1.5, 2] leaves out 1, the length of round 1"),
+    ("rounds.r.model", "alined", "rounds.r.model: models has no entry 'alined'; did you mean 'aligned'?"),
+    ("rounds.r.model", "control", "rounds.r.model: control is trained on random; name the model that is trained on"),
+    ("rounds.r.model", "base", "rounds.r.model: base is a given model; name the model that is trained on verified"),
+    ("rounds.r.dataset", "random", "rounds.r.model: aligned is trained on verified; name the model that is trained"),
+    ("rounds.r.generation", "answered", "rounds.r.dataset: verified is selected from self; name a dataset of answered"),
+    ("rounds.r.generation", "answered", "rounds.r.generation: answered has the instructions of self, so no further"),
+    ("rounds.s", ROUNDS, "rounds.s.model: aligned has the rounds r already; give each rounds entry its own models"),
+    ("models.aligned-round3", {"pretrained": "resources/demo-base"}, "models.aligned-round3: rounds.r makes round 3"),
+    ("models.aligned.round_of", "x", "models.aligned: unknown key 'round_of'"),
+    ("evaluate.0.models", ["aligned-round2"], "evaluate.0.models: models has no entry 'aligned-round2'; did you"),
+    ("generations.self.generator", "aligned-round2", "models has no entry 'aligned-round2'; did you"),
     ("experiments.e.layout.rows", "size", "experiments.e.layout.rows: 'size' is not allowed"),
     ("generations.self.corpus", "delete", "generations.self: the key 'corpus' is missing"),
     ("generations.self.instructions", "benchmark:demo", "generations.self: 'instructions' belongs to the methods"),
@@ -134,6 +152,8 @@ MISTAKES = [
 def test_a_mistake_is_named(config, key, value, message):
     *way, last = [int(part) if part.isdigit() else part for part in key.split(".")]
     config["experiments"] = {"e": copy.deepcopy(EXPERIMENT)}
+    config["rounds"] = {"r": dict(ROUNDS)}
+    config["generations"]["answered"] = ANSWERED | {"prompts": config["generations"]["self"]["prompts"]}
     entry = config
     for part in way:
         entry = entry[part]
@@ -179,8 +199,7 @@ def test_scores_are_made_once():
 def test_replicates(config):
     """Copies lead to copies of their number, and what is given is there once; a merged config gives the same again."""
     config["generations"]["second"] = config["generations"]["self"] | {"generator": "aligned"}
-    answers = {"method": "answers", "instructions": "self", "generator": "base", "corpus": "packages"}
-    config["generations"]["answered"] = answers | {"prompts": config["generations"]["self"]["prompts"]}
+    config["generations"]["answered"] = ANSWERED | {"prompts": config["generations"]["self"]["prompts"]}
     config["datasets"]["second"] = {"generation": "second", "seed": 5}
     config["experiments"] = {"e": EXPERIMENT | {"models": ["base", "aligned", "control"]}}
     config["evaluate"] = []
@@ -205,6 +224,40 @@ def test_replicates(config):
     assert [loaded["models"][name]["seed"] for name in ("aligned.2", "aligned.3")] == seeds
     assert len({single["seed"], *seeds, *(loaded["datasets"][f"second{n}"]["seed"] for n in ("", ".2", ".3"))}) == 6
     assert [name for _, name in scores_to_make(loaded)] == ["demo"] * 7
+
+
+@pytest.mark.parametrize("base", ["first", "previous"])
+def test_rounds(config, base):
+    """Further rounds lead to the round before, copies to copies; a merged config gives the same again."""
+    config["experiments"] = {"e": EXPERIMENT | {"models": ["base", "aligned-round2"], "published": {}}}
+    config["evaluate"] = []
+    plain = load_configuration(config | {"experiments": {}}, ROOT)
+    config["rounds"] = {"r": ROUNDS | {"base": base}}
+    single = load_configuration(config, ROOT)
+    assert single["evaluate"] == [
+        {"models": ["base", "aligned", "aligned-round2", "aligned-round3"], "benchmarks": ["demo"]}
+    ]
+    loaded = load_configuration(config | {"replicates": 2}, ROOT)
+    assert load_configuration(loaded, ROOT) == loaded
+    assert load_configuration(loaded | {"replicates": 1}, ROOT) == single
+    fewer = load_configuration(loaded | {"replicates": 1, "rounds": {}, "experiments": {}}, ROOT)
+    assert fewer == plain | {"evaluate": [{"models": ["base", "aligned"], "benchmarks": ["demo"]}]}
+    generations, datasets, models = (loaded[table] for table in ("generations", "datasets", "models"))
+    assert [generations[f"self{name}"]["generator"] for name in ("", "-round2", "-round3", "-round3.2")] == [
+        *("base", "aligned", "aligned-round2", "aligned-round2.2")
+    ]
+    assert datasets["verified-round3.2"]["generation"] == "self-round3.2"
+    assert models["aligned-round3.2"]["dataset"] == "verified-round3.2"
+    assert models["aligned-round3.2"]["base"] == ("base" if base == "first" else "aligned-round2.2")
+    entries = {name: round_entries(loaded, name, 3) for name in ("r", "r.2")}
+    assert entries["r"] == {"generation": "self-round3", "dataset": "verified-round3", "model": "aligned-round3"}
+    assert entries["r.2"] == {key: f"{name}.2" for key, name in entries["r"].items()}
+    same = ("seed", "generator", "round_of", "replicate_of")
+    for name in ("self", "self-round2", "self.2", "self-round2.2"):
+        others = {key: value for key, value in generations[name].items() if key not in same}
+        assert others == {key: value for key, value in generations["self"].items() if key not in same}
+    seeds = [models[name].get("seed", 7) for name in models if name.startswith("aligned")]
+    assert len(set(seeds)) == 6
 
 
 def test_a_name_that_replicates_need(config):
