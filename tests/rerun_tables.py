@@ -15,7 +15,7 @@ CONFIG = ROOT / "tests/configs/reruns.yaml"
 NAMED = {"corpora": "corpus", "generations": "generation", "datasets": "dataset", "models": "model"}
 NAMED |= {"benchmarks": "benchmark"}  # table to the wildcard that its entries' names are
 ENTRIES = {"corpora": "packages", "generations": "self", "datasets": "verified", "models": "aligned"}
-ENTRIES |= {"benchmarks": "demo", "experiments": "filter"}  # those that are changed
+ENTRIES |= {"benchmarks": "demo", "experiments": "filter", "rounds": "again"}  # those that are changed
 SCHEMA = load_schema(ROOT)
 BASE = yaml.safe_load(CONFIG.read_text())
 
@@ -117,6 +117,11 @@ VALUES = {
     "experiments.*.benchmarks": ["demo", "measured"],
     "experiments.*.published": {"aligned": 65.2},
     "experiments.*.source": "elsewhere",
+    **dict.fromkeys(  # all three, as they belong together
+        ("rounds.*.generation", "rounds.*.dataset", "rounds.*.model"),
+        ("rounds.again", {"generation": "self", "dataset": "random", "model": "control", "rounds": 2}),
+    ),
+    "rounds.*.stop.length": [0.1, 9],
     "engine.url": "http://localhost:8000/v1",
     "engine.model": "other",
     "engine.api_key_env": "KEY",
@@ -192,6 +197,8 @@ def expected(cell: str, path: str, now: Plan, before: Plan) -> set[Job]:
         jobs = {job for job in now.jobs if job[0] == rule and of_entry(job, path)}
         if of == "further rounds":
             jobs = {job for job in jobs if "." in dict(job[1])["shard"]}
+        elif of == "of further rounds":
+            jobs = {job for job in jobs if "-round" in dict(job[1])["model"]}
         elif of == "new ones":
             jobs -= before.jobs
         else:
