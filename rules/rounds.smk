@@ -17,6 +17,8 @@ checkpoint judge_round:
         "results/rounds/{rounds}/{number}.json",
     log:
         "results/logs/judge_round/{rounds}/{number}.log",
+    benchmark:
+        "results/logs/judge_round/{rounds}/{number}.benchmark.tsv"
     conda:
         "../envs/core.yaml"
     params:

@@ -267,6 +267,9 @@ def read_run(results: Path, config: Mapping) -> Run:
         if note("score", f"{model} on {benchmark}", found):
             scores.append(found)
         costs += sum_costs(f"{model} on {benchmark}", [folder / "completions.json", folder / "verdicts.json"])
+    rounds = read_rounds(results, whole)
+    for one in rounds:
+        costs += job_costs("judge_round", one.name, [logs / f"judge_round/{one.name}/{k.number}" for k in one.rounds])
     return Run(
         results=results,
         config=whole,
@@ -276,7 +279,7 @@ def read_run(results: Path, config: Mapping) -> Run:
         datasets=datasets,
         trainings=trainings,
         scores=scores,
-        rounds=read_rounds(results, whole),
+        rounds=rounds,
         costs=costs,
         quality=quality,
         missing=missing,

@@ -54,8 +54,7 @@ class Rounds:
         """What became of them, in words; why they ended, if a limit did that."""
         last = self.rounds[-1]
         if not last.broken:
-            made = "no limit was broken" if last.number == self.most else f"of {self.most}, as far as judged"
-            return f"{last.number} rounds, {made}"
+            return f"no limit was broken in rounds 1 to {last.number}, of {self.most}"
         made = "no model of it" if last.number > 1 else "no round after it"
         return f"stopped after round {last.number}, and {made}: {'; '.join(one['told'] for one in last.broken)}"
 

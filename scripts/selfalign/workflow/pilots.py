@@ -15,8 +15,9 @@ def _tried(config: Mapping) -> dict[str, Mapping]:
 
 
 def _tried(config: Mapping) -> dict[str, dict]:
-    """Return the generations that are tried: of replicates, which differ in their seed alone, the first."""
-    return {name: entry for name, entry in config["generations"].items() if "replicate_of" not in entry}
+    """Return the generations that are tried: of replicates, which differ in their seed alone, and rounds, the first."""
+    further = ("replicate_of", "round_of")
+    return {name: entry for name, entry in config["generations"].items() if not any(key in entry for key in further)}
 
 
 def pilot_name(generation: str, tags: str) -> str:
