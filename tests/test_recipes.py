@@ -13,6 +13,7 @@ from selfalign.records.settings import load_settings
 from selfalign.records.shards import benchmark_of
 from selfalign.sandbox.settings import SandboxSettings
 from selfalign.training.settings import TrainSettings
+from selfalign.workflow import replicates, rounds
 from selfalign.workflow.configuration import load_configuration, load_schema
 
 ROOT = Path(__file__).parent.parent
@@ -41,8 +42,10 @@ def test_the_recipes_are_all_here() -> None:
 def test_fits_the_schema(path: Path) -> None:
     config = read(path)
     jsonschema.Draft202012Validator(load_schema(ROOT)).validate(config)
-    # Loading fills in the defaults; the result fits as well, and a wrong key does not.
+    # Loading fills in the defaults; the result fits as well but for added entries, and a wrong key does not.
     full = load_configuration(config, ROOT)
+    for mark, ending in (("replicate_of", replicates.ENDING), ("round_of", rounds.ENDING)):
+        full = replicates.without_made(full, mark, ending)
     jsonschema.Draft202012Validator(load_schema(ROOT)).validate(full)
     for table in ("corpora", "generations", "datasets", "models", "benchmarks"):
         wrong = read(path)
@@ -95,8 +98,8 @@ def test_prompt_files_have_enough_examples(path: Path) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_control_differs_from_aligned_in_its_data_only(path: Path) -> None:
     config = load_configuration(read(path), ROOT)
-    if "control" not in config["models"]:  # its experiments say what differs, or nothing is trained
-        assert config["experiments"] or not trained(config)
+    if "control" not in config["models"]:  # its experiments or rounds say what differs, or nothing is trained
+        assert config["experiments"] or config["rounds"] or not trained(config)
         return
     aligned, control = config["models"]["aligned"], config["models"]["control"]
     assert {**aligned, "dataset": None} == {**control, "dataset": None}
@@ -108,7 +111,7 @@ def test_control_differs_from_aligned_in_its_data_only(path: Path) -> None:
 def test_says_how_it_is_run_and_whether_it_has_been(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert f"--configfile recipes/{path.name}" in text
-    assert "NOT been run by us" in text or "Run by us" in text
+    assert "NOT been run by us" in text or "Run by us on 20" in text
     assert read(path)["run"] == path.stem
     assert all(len(line) <= 140 for line in text.splitlines())
 
