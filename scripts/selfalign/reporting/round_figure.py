@@ -52,7 +52,7 @@ def panels(found: Rounds, scores: Mapping[int, Mapping[str, float]]) -> list[Pan
         ("instructions, %", [line("like another", "duplicate_rate"), line("had before", "repeated")]),
         ("entropy of concepts, bits", [line("", "concept_entropy", 1)]),
         (
-            "mean length, % of round 1's",
+            "length, % of round 1",
             [relative("instructions", "instruction_words"), relative("responses", "response_characters")],
         ),
         ("pairs", [line("", "pairs", 1)]),
@@ -87,7 +87,8 @@ def draw_rounds(figure: Figure, shown: Sequence[Panel], most: int) -> None:
         axes = figure.add_axes((box[0] / width, box[1] / (high * rows), box[2] / width, box[3] / (high * rows)))
         for number, line in enumerate(panel.lines):
             colour = SERIES[number % len(SERIES)]
-            axes.plot(*zip(*line.values.items(), strict=True), "o-", color=colour, linewidth=1.8, label=line.name)
+            points = list(zip(*line.values.items(), strict=True))
+            axes.plot(*points, "o-", color=colour, linewidth=1.8, label=line.name, clip_on=False)
             for broken in line.broken:
                 if broken in line.values:
                     axes.plot([broken], [line.values[broken]], "o", markersize=12, fillstyle="none", color=SERIES[4])
@@ -97,7 +98,8 @@ def draw_rounds(figure: Figure, shown: Sequence[Panel], most: int) -> None:
         axes.annotate(panel.title, (0, 1), (0, 72 * legend + 8), xycoords="axes fraction", textcoords="offset points",
                       weight="bold", size=9, color=INK)  # fmt: skip
         axes.set_xlim(0.7, most + 0.3)
-        axes.set_ylim(bottom=0)
+        highest = max(value for line in panel.lines for value in line.values.values())
+        axes.set_ylim(0, 1.15 * highest or 1)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("round")
         axes.grid(True, axis="both", color=GRID)

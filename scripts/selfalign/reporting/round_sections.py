@@ -13,10 +13,10 @@ COLUMNS = (  # header, monitor, how it is shown; what stands below it: monitor, 
     ("passed", "pass_rate", percent, None, None),
     ("like another", "duplicate_rate", percent, "exact_duplicates", lambda share: f"exactly {percent(share)}"),
     ("had before", "repeated", percent, None, None),
-    ("concept entropy", "concept_entropy", "{:.2f} bits".format, "different_concepts", "{:,} concepts".format),
-    ("words of instructions", "instruction_words", "{:.1f}".format, "instruction_words_deviation", "± {:.1f}".format),
+    ("entropy", "concept_entropy", "{:.2f} bits".format, "different_concepts", "{:,} concepts".format),
+    ("words", "instruction_words", "{:.1f}".format, "instruction_words_deviation", "± {:.1f}".format),
     (
-        "characters of responses",
+        "characters",
         "response_characters",
         "{:,.0f}".format,
         "response_characters_deviation",
@@ -58,7 +58,12 @@ def _table(run: Run, found: Rounds) -> Markup:
         rows.append((one.number, judged, *cells, *scored))
     shown = (*(column[0] for column in COLUMNS), *(f"pass@1, {name}" for name in benchmarks))
     columns = ("round", "judged, model", *shown)
-    return table(f"Rounds of {found.name}", columns, rows, numeric=(0, *range(2, len(columns))))
+    return table(
+        f"Rounds of {found.name}: words of instructions, characters of responses",
+        columns,
+        rows,
+        numeric=(0, *range(2, len(columns))),
+    )
 
 
 def _cell(one: Round, monitor: str, show: Show, below: str | None, show_below: Show | None) -> Markup:
