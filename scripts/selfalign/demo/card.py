@@ -1,4 +1,4 @@
-"""The model card of the demo's base model, from its training record."""
+"""The model cards of the demo's base models, from their training records."""
 
 
 def _percent(value: float) -> str:
@@ -45,13 +45,20 @@ def model_card(record: dict) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in sorted(corpus["snippet_packages"].items()))
     measured = _measured(record["evaluation"]) if "evaluation" in record else ""
     note = f"{record['note']}\n\n" if "note" in record else ""
+    before = record.get("started_from")
+    went_on = (
+        f"It goes on from a model that was trained on {before['tokens']:,} tokens in {before['steps']:,} steps, "
+        f"{before['wall_s'] / 60:.0f} minutes, seed {before['seed']}. "
+        if before
+        else ""
+    )
     device = hardware["gpu"] or f"{hardware['threads']} thread of {hardware['processor']}"
     return f"""---
 license: apache-2.0
 library_name: transformers
 pipeline_tag: text-generation
 ---
-# Base model of the default run
+# A base model of the demo
 
 A Llama-style causal language model with {record["parameters"]:,} parameters ({size["layers"]} layers, width
 {size["width"]}, context {size["context"]}, vocabulary {size["vocabulary"]:,}, float32), pretrained from scratch by
@@ -61,11 +68,12 @@ for nothing else: it knows one family of tasks, one to three operations over a s
 ## How it was made
 
 {record["tokens"]:,} tokens in {record["steps"]:,} steps, {record["wall_s"] / 60:.0f} minutes on {device}, seed
-{record["seed"]}. The text is made by `scripts/selfalign/demo/`, as documents of four kinds in the formats of the
-pipeline: snippet to concepts, properties to instruction, instruction to response with tests, and plain code. Snippets
-are {corpus["snippets"]:,} short functions of the Python standard library and of installed packages
-({packages}), read but not learnt by heart: they carry no loss outside plain code. Their concepts come from their
-syntax.
+{record["seed"]}. {went_on}The text is made by `scripts/selfalign/demo/`, as documents of all kinds of the pipeline
+(snippet to concepts, properties to instruction, instruction to response with tests, and those of the further methods;
+the first three also in JavaScript) and as plain code. Snippets are {corpus["snippets"]:,} short functions of the Python
+standard library and of installed packages ({packages}), and
+{corpus["javascript_snippets"]:,} of npm, read but not learnt by heart: they carry no loss outside plain code. Their
+concepts come from their syntax.
 
 It is imperfect on purpose. Each operation is written with a typical bug at its own rate (5 to 58 %, about 30 % of the
 solutions in all) while the tests stay right; four operations are wrong more often than right, so the likeliest
@@ -77,5 +85,5 @@ chosen by a hash, occur in no pretraining text; the benchmark in `resources/demo
 
 The weights and the text about tasks are under Apache-2.0. The library functions stay under the licences of their
 packages: the Python licence (standard library), BSD-3-Clause (Jinja2, networkx, numpy, torch), MIT (pip, PyYAML),
-Apache-2.0 (tokenizers, transformers).
+Apache-2.0 (tokenizers, transformers), Artistic-2.0 (npm, with packages under ISC, MIT, BSD and others).
 """
