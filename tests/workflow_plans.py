@@ -89,8 +89,9 @@ def pretend(folder: Path, config: Path, repository: Path = ROOT, targets: Iterab
     Judgements of rounds, which say what follows them, are there before, or say that the rounds go on.
     """
     touched: set[str] = set()
-    for name, rounds in (yaml.safe_load(config.read_text()).get("rounds") or {}).items():
-        for number in range(1, rounds["rounds"] + 1):
+    rounds = yaml.safe_load(config.read_text()).get("rounds") or {}
+    for name, entry in rounds.items():
+        for number in range(1, entry["rounds"] + 1):
             path = folder / f"results/rounds/{name}/{number}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
@@ -110,6 +111,8 @@ def pretend(folder: Path, config: Path, repository: Path = ROOT, targets: Iterab
             return
         touch(folder, config, repository, targets, forceall=True)
         touched |= new
+        if not rounds:
+            return
 
 
 def touch(
