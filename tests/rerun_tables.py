@@ -95,7 +95,7 @@ VALUES = {
     "datasets.*.pass_rate": [0.1, 0.9],
     "datasets.*.near_duplicate_fields": ["response"],
     "models.*.pretrained": ("models.base.pretrained", "other-checkpoint"),
-    "models.*.engine": ("models.given.engine", {"dtype": "bfloat16"}),
+    "models.*.engine": ("models.scored.engine", {"dtype": "bfloat16"}),
     "models.*.base": "control",
     "models.*.dataset": ("models.control.dataset", "again"),
     "models.*.train.system_prompt": "Answer.",
@@ -211,7 +211,8 @@ def expected(cell: str, path: str, now: Plan, before: Plan) -> set[Job]:
 SETTINGS = first_column("Settings")
 ENGINE = {row[0].strip("`"): row[1:] for row in table("The engine")}
 # The rules that the document names before its table
-ASK = "`judge_seeds`, `generate_concepts`, `generate_responses`, `generate_tests`, `complete_benchmark`"
+ASK = "`judge_seeds`, `complete_benchmark`, `generate_concepts`, `generate_instructions`, `generate_responses`, "
+ASK += "`generate_tests`"
 ONE_VALUE = [key for key, schema in KEYS.items() if len(schema.get("enum", ())) == 1]
 
 

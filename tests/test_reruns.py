@@ -45,6 +45,7 @@ def finished(tmp_path_factory) -> Path:
         (folder / name / "config.json").write_text(json.dumps(name))
     for name in (
         "generation.yaml",
+        "methods.yaml",
         "judge.yaml",
         "few-shot.yaml",
         "other.yaml",
