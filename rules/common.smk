@@ -354,11 +354,16 @@ def method_input(wildcards):
     return {reads: paths[reads]} if reads else {}
 
 
-def method_options(wildcards, input):
-    """Return the command-line options of a generation's method, where it is not the default one."""
-    generation = generation_of(wildcards)
-    reads = METHODS[generation["method"]].reads
-    return ["--method", generation["method"], f"--{reads}", str(input[reads])] if reads else []
+def method_option(wildcards):
+    """Return the option of a method; apart from its files, as no change of what comes from inputs reruns."""
+    method = generation_of(wildcards)["method"]
+    return ["--method", method] if METHODS[method].reads else []
+
+
+def method_files(wildcards, input):
+    """Return the options for what a generation's method reads beside its concepts."""
+    reads = METHODS[generation_of(wildcards)["method"]].reads
+    return [f"--{reads}", str(input[reads])] if reads else []
 
 
 def round_of(wildcards):

@@ -115,11 +115,12 @@ rule generate_instructions:
         options=lambda wildcards: generation_options(wildcards, "instruction"),
         engine=engine_identity,
         engine_variable=engine_variable,
-        method=method_options,
+        method=method_option,
+        files=method_files,
         categories=lambda wildcards: as_json(generation_of(wildcards)["categories"]),
         env=engine_environment,
     shell:
-        "PATH=${params.env}$PATH python $SCRIPTS/generate_instructions.py --concepts {input.concepts:q} {params.method:q} "
+        "PATH=${params.env}$PATH python $SCRIPTS/generate_instructions.py --concepts {input.concepts:q} {params.method:q} {params.files:q} "
         "--category-weights {params.categories:q} --model {input.model:q} --prompts {input.prompts:q} "
         '--engine "${params.engine_variable}" {params.options:q} --label instructions/{wildcards.generation}/{wildcards.shard} '
         "--output {output.rows:q} --stats {output.stats:q} 2>&1 | tee {log:q}"

@@ -18,7 +18,9 @@ SCRIPTS = ROOT / "scripts"
 RULES = {
     name: body
     for file in sorted((ROOT / "rules").glob("*.smk"))
-    for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", file.read_text(), re.MULTILINE | re.DOTALL)
+    for name, body in re.findall(
+        r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^(?:rule|checkpoint) |\Z)", file.read_text(), re.MULTILINE | re.DOTALL
+    )
 }
 CONDA = {  # what a rule says of its environment, to the environments that it may then run in
     '"../envs/core.yaml"': ("core",),

@@ -52,10 +52,13 @@ def test_code_version_follows_behaviour(tmp_path, file, old, new, changes):
     assert (versions[0] != versions[1]) == changes
 
 
+RULE = r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^(?:rule|checkpoint) |\Z)"
+
+
 def test_a_rule_its_script_and_its_log_share_a_name():
     rules = {}
     for file in (ROOT / "rules").glob("*.smk"):
-        for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", file.read_text(), re.MULTILINE | re.DOTALL):
+        for name, body in re.findall(RULE, file.read_text(), re.MULTILINE | re.DOTALL):
             rules[name] = body
     for name, body in rules.items():
         assert f"$SCRIPTS/{name}.py" in body, name

@@ -294,7 +294,17 @@ def test_a_hub_corpus_is_read_where_snakemake_runs(tmp_path):
         assert result.returncode == 0, result.stderr
         (line,) = re.findall(r"^local: (.*)$", result.stdout, re.MULTILINE)
         local[dataset] = set(line.split())
-    assert local["folder"] == {"fetch_model", "pilot", "prepare_benchmark", "record_run", "report_pilot"}
+    assert local["folder"] == {
+        *(
+            "fetch_model",
+            "judge_round",
+            "pilot",
+            "prepare_benchmark",
+            "record_run",
+            "report_pilot",
+            "take_instructions",
+        ),
+    }
     assert local["owner/code"] == local["folder"] | {"extract_functions"}
 
 
