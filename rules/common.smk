@@ -42,10 +42,11 @@ try:
     if workflow.is_main_process:
         require_writable()
     config = load_configuration(config, root=workflow.basedir)
-    ENGINES = {
-        name: load_settings(json.dumps(config["engine"] | model.get("engine", {})))
-        for name, model in config["models"].items()
+    OWN_ENGINES = {
+        name: config["engine"] | model["engine"] for name, model in config["models"].items() if "engine" in model
     }
+    ENGINE = load_settings(json.dumps(config["engine"]))  # of all other models
+    ENGINES = {name: load_settings(json.dumps(settings)) for name, settings in OWN_ENGINES.items()}
 except ValueError as error:
     sys.exit(f"error: {error}")
 
@@ -72,15 +73,17 @@ else:
         "ds1000": f"{os.environ.get('SELFALIGN_DS1000_ENV', Path(workflow.basedir, '.venv-ds1000'))}/bin:",
     }
 
-ENGINE_SETTINGS = {"ENGINE": config["engine"]} | {
-    f"ENGINE_OF_{name.encode().hex()}": config["engine"] | model["engine"]
-    for name, model in config["models"].items()
-    if "engine" in model
-}
+
+def variable_of_engine(model):
+    """Return the environment variable that holds the engine's settings for a model; most models share one."""
+    return f"ENGINE_OF_{model.encode().hex()}" if model in OWN_ENGINES else "ENGINE"
+
+
+VARIABLES = {"ENGINE": config["engine"]} | {variable_of_engine(name): found for name, found in OWN_ENGINES.items()}
 shell.prefix(
     f"set -euo pipefail; export SCRIPTS={str(Path(workflow.basedir, 'scripts'))!r} ROOT={workflow.basedir!r} "
     f"HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1; "
-    + "".join(f"export {name}={shlex.quote(json.dumps(value))}; " for name, value in ENGINE_SETTINGS.items())
+    + "".join(f"export {name}={shlex.quote(json.dumps(value))}; " for name, value in VARIABLES.items())
     .replace("{", "{{")
     .replace("}", "}}")
     + f"core='{PATHS['core']}'; vllm='{PATHS['vllm']}'; ds1000='{PATHS['ds1000']}'; export PATH=\"$core$PATH\"; "
@@ -289,25 +292,29 @@ def asked_model(wildcards):
     return judge_of(wildcards.corpus)["model"] if "corpus" in wildcards.keys() else wildcards.model
 
 
+def engine_of(wildcards):
+    """Return the engine's settings for the model that a rule asks."""
+    return ENGINES.get(asked_model(wildcards), ENGINE)
+
+
 def engine_variable(wildcards):
-    """Return the environment variable that holds the engine's settings for the model that a rule asks."""
-    own = f"ENGINE_OF_{asked_model(wildcards).encode().hex()}"
-    return own if own in ENGINE_SETTINGS else "ENGINE"
+    """Return the environment variable that holds these settings."""
+    return variable_of_engine(asked_model(wildcards))
 
 
 def engine_identity(wildcards):
     """Return those settings of the engine that completions depend on."""
-    return as_json(ENGINES[asked_model(wildcards)].identity())
+    return as_json(engine_of(wildcards).identity())
 
 
 def engine_gpus(wildcards):
     """Return the GPUs of a job that asks a model."""
-    return ENGINES[asked_model(wildcards)].gpus()
+    return engine_of(wildcards).gpus()
 
 
 def engine_environment(wildcards):
     """Return the name of the environment of a job that asks a model."""
-    return "vllm" if ENGINES[asked_model(wildcards)].kind == "vllm" else "core"
+    return "vllm" if engine_of(wildcards).kind == "vllm" else "core"
 
 
 def engine_conda(wildcards):

@@ -16,7 +16,7 @@ from selfalign.seeds import extraction as python_extraction
 from selfalign.seeds import javascript_extraction
 from selfalign.seeds.extraction import Extraction, extract_functions
 from selfalign.seeds.part import FUNCTION_COLUMNS
-from selfalign.seeds.snippets import extract_snippets
+from selfalign.seeds.snippets import extract_snippet
 from selfalign.seeds.sources import load_source
 
 UNITS = ("functions", "snippets")
@@ -45,14 +45,14 @@ def main() -> None:
     units = source.part(options.part, options.parts)
     label = options.label or f"functions {options.part}/{options.parts}"
     extraction = Extraction()
-    extract = partial(extract_functions, extract=EXTRACTORS[options.language])
+    extract = EXTRACTORS[options.language]
     if options.unit == "snippets":
-        extract = partial(extract_snippets, run_seed=options.run_seed)
+        extract = partial(extract_snippet, run_seed=options.run_seed)
 
     def functions() -> Iterator[Function]:
         progress = Progress(label, len(units), unit=source.unit)
         for unit in units:
-            yield from extract(source.read(unit), extraction)
+            yield from extract_functions(source.read(unit), extraction, extract)
             progress.add()
 
     write_table(options.output, (row.dump() for row in functions()), FUNCTION_COLUMNS)

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from selfalign.engines.resumable import Clock
-from selfalign.generation.stages import stats_without_engine
+from selfalign.engines.resumable import Clock, stats_without_engine
 from selfalign.records.commands import run_command
 from selfalign.records.files import read_jsonl, write_json, write_jsonl
 

@@ -297,13 +297,13 @@ class Corpus:
     def _javascript_concepts(self, rng: random.Random) -> tuple[str, str]:
         code, concepts = rng.choice(self.javascript_snippets)
         chosen = pick_concepts(rng, list(concepts))
-        return concepts_example(code, chosen).replace("```python", "```javascript", 1), code
+        return concepts_example(code, chosen, language="javascript"), code
 
     def _javascript_instruction(self, rng: random.Random) -> tuple[str, str]:
         concepts = self.real_concepts(rng)
         task = sample_task(rng, concepts=concepts)
-        text = instruction_example(task.category, task.difficulty, concepts, javascript.instruction_of(task))
-        return text.replace("language: Python", "language: JavaScript", 1), ""
+        said = javascript.instruction_of(task)
+        return instruction_example(task.category, task.difficulty, concepts, said, language="javascript"), ""
 
     def _javascript_response(self, rng: random.Random) -> tuple[str, str]:
         task = sample_task(rng)

@@ -89,6 +89,18 @@ def engine_stats(usage: Usage, clock: Clock, kind: str) -> dict:
     }
 
 
+def stats_without_engine(stage: str, rows: int, clock: Clock) -> dict:
+    """Return the stats of rows that no model was asked for."""
+    return {
+        "stage": stage,
+        "rows": rows,
+        "dropped": {},
+        "generated": 0,
+        "load_s": 0.0,
+        **engine_stats(Usage(), clock, "none"),
+    }
+
+
 def _cpu_seconds() -> float:
     """Return the CPU time of this process, of its ended children, and of its living ones, such as vLLM's."""
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

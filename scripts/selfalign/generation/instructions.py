@@ -7,7 +7,6 @@ from pathlib import Path
 from selfalign.generation.methods import evol_instruct, oss_instruct, seed_instruct, self_oss_instruct
 from selfalign.generation.methods.method import Asked, Parent
 from selfalign.generation.stages import Settings, run_stage
-from selfalign.prompts.documents import load_prompts
 from selfalign.records.files import file_digest, read_jsonl, read_table
 from selfalign.records.rows import Concepts, Function, Instruction, load_rows
 
@@ -48,9 +47,9 @@ def generate_instructions(
             raise ValueError(f"--method {method}: --{name} is {'needed' if path is None else 'of no use'}")
     asked = Asked(
         categories=category_weights,
-        changes=load_prompts(settings.prompts).changes if chosen.reads == "instructions" else (),
+        changes=settings.prompt_set.changes,
         run_seed=settings.run_seed,
-        language=settings.language,
+        language=settings.prompt_set.language,
     )
     jobs, not_asked = [], []
     for parent in _parents(concepts, seeds, instructions):

@@ -11,8 +11,7 @@ from selfalign.generation.instructions import METHODS
 from selfalign.generation.methods.method import Asked, Parent
 from selfalign.generation.methods.properties import load_weights
 from selfalign.generation.responses import response_job
-from selfalign.generation.stages import Job, Sampling, build_request, open_few_shot
-from selfalign.prompts.documents import load_prompts
+from selfalign.generation.stages import FewShot, Job, Sampling, build_request
 from selfalign.records.rows import Concepts, Function, Instruction, Response
 
 
@@ -32,17 +31,11 @@ def rebuild_request(
         prompts: The generation's prompt file.
         run_seed: The config's seed.
     """
-    language = load_prompts(prompts).language
-    number = int(row.id.rpartition("-")[2][1:])
-    if isinstance(row, Concepts):
-        stage, kind, document = "concepts", "concepts", "concepts"
-        job = concepts_job(before[0].id, before[0].code, [number], language)
-    elif isinstance(row, Instruction):
-        stage, kind, document = "instructions", "instruction", METHODS[generation["method"]].kind
-        job = _instruction_job(row, before, number, generation, prompts, run_seed)
-    else:
-        stage, kind, document = "responses", "response", "response"
-        job = response_job(before[-1], [number], generation["tags"], language)
+    stage, kind = {
+        Concepts: ("concepts", "concepts"),
+        Instruction: ("instructions", "instruction"),
+        Response: ("responses", "response"),
+    }[type(row)]
     settings = Sampling(
         prompts=prompts,
         shots=generation["shots"][kind],
@@ -53,24 +46,29 @@ def rebuild_request(
         samples=1,
         run_seed=run_seed,
     )
-    tags = generation["tags"] if kind == "response" else "xml"
-    return build_request(stage, job, open_few_shot(document, settings, tags), settings)
+    number, language = int(row.id.rpartition("-")[2][1:]), settings.prompt_set.language
+    document, tags = kind, "xml"
+    if isinstance(row, Concepts):
+        job = concepts_job(before[0].id, before[0].code, [number], language)
+    elif isinstance(row, Instruction):
+        document = METHODS[generation["method"]].kind
+        job = _instruction_job(row, before, number, generation, settings)
+    else:
+        tags = generation["tags"]
+        job = response_job(before[-1], [number], tags, language)
+    return build_request(stage, job, FewShot(document, settings, tags), settings)
 
 
 def _instruction_job(
-    row: Instruction,
-    before: Sequence[Function | Concepts],
-    number: int,
-    generation: Mapping,
-    prompts: Path,
-    run_seed: int,
+    row: Instruction, before: Sequence[Function | Concepts], number: int, generation: Mapping, settings: Sampling
 ) -> Job:
     """Return the job of an instruction; one that was changed is asked by its original."""
     method = METHODS[generation["method"]]
-    weights = load_weights(json.dumps(generation["categories"]))
-    loaded = load_prompts(prompts)
-    changes = loaded.changes if method.reads == "instructions" else ()
     original = replace(row, instruction=row.original) if method.reads == "instructions" else None
-    parent = Parent(concepts=before[-1], seed=before[0], instruction=original)
-    asked = Asked(categories=weights, changes=changes, run_seed=run_seed, language=loaded.language)
-    return method.job(parent, number, asked)
+    asked = Asked(
+        categories=load_weights(json.dumps(generation["categories"])),
+        changes=settings.prompt_set.changes,
+        run_seed=settings.run_seed,
+        language=settings.prompt_set.language,
+    )
+    return method.job(Parent(concepts=before[-1], seed=before[0], instruction=original), number, asked)

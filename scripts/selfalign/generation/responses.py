@@ -85,7 +85,7 @@ def generate_responses(
                 "and shard"
             )
         first = sampled[row.id]
-        jobs.append(response_job(row, range(first, first + settings.samples), tags, settings.language))
+        jobs.append(response_job(row, range(first, first + settings.samples), tags, settings.prompt_set.language))
     before = [earlier.until_passed, *map(file_digest, earlier.responses + earlier.verdicts)] if earlier else []
     run_stage("responses", "response", jobs, [file_digest(instructions), tags, before], settings, tags=tags)
 

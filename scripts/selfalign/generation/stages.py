@@ -11,7 +11,7 @@ from random import Random
 from selfalign.engines.models import read_model
 from selfalign.engines.port import Completion, Request, Usage, load_settings, open_engine
 from selfalign.engines.resumable import Clock, complete_rows, engine_stats
-from selfalign.prompts.documents import PromptSet, load_prompts, render_document, shot_example, stop_strings
+from selfalign.prompts.documents import PromptSet, check_tags, load_prompts, render_document, shot_example, stop_strings
 from selfalign.records.commands import derive_seed
 from selfalign.records.files import SideFile, digest, file_digest, write_json, write_jsonl
 from selfalign.records.rows import Row
@@ -49,9 +49,9 @@ class Sampling:
             raise ValueError("--temperature must be at least 0, --top-p above 0 and at most 1")
 
     @cached_property
-    def language(self) -> str:
-        """Return the language that the prompt file is for."""
-        return load_prompts(self.prompts).language
+    def prompt_set(self) -> PromptSet:
+        """The content of the prompt file, read once."""
+        return load_prompts(self.prompts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +83,15 @@ class Prompt:
 
 
 class FewShot:
-    """Renders prompts of one document kind over a fixed number of seeded, ordered sets of worked examples."""
+    """Renders prompts of one document kind over a fixed number of seeded, ordered sets of worked examples.
 
-    def __init__(self, kind: str, prompts: PromptSet, settings: Sampling, tags: str = "xml"):
+    These are of the settings' prompt file.
+    """
+
+    def __init__(self, kind: str, settings: Sampling, tags: str = "xml"):
+        prompts = settings.prompt_set
+        if kind == "response":
+            check_tags(prompts, settings.prompts, tags)
         examples = prompts.examples(kind)
         if kind not in prompts.headers:
             raise ValueError(f"{settings.prompts}: headers: {kind} is missing, which this method's prompts begin with")
@@ -128,11 +134,6 @@ class Job:
     make: Callable[[dict, str, str | None], Row]
 
 
-def open_few_shot(kind: str, settings: Sampling, tags: str = "xml") -> FewShot:
-    """Return the few-shot sets of one document kind from the settings' prompt file."""
-    return FewShot(kind, load_prompts(settings.prompts, tags if kind == "response" else None), settings, tags)
-
-
 def build_request(stage: str, job: Job, few_shot: FewShot, settings: Sampling) -> tuple[Request, list[str]]:
     """Return what a stage asks the engine for a job, and the ids of the worked examples in its prompt."""
     prompt = few_shot.render(job.parent, job.example)
@@ -173,7 +174,7 @@ def run_stage(
     """
     clock = Clock.start()
     engine_settings = load_settings(settings.engine)
-    few_shot = open_few_shot(kind, settings, tags)
+    few_shot = FewShot(kind, settings, tags)
     by_id: dict[str, tuple[Job, list[str]]] = {}
     requests = []
     for job in jobs:
@@ -225,15 +226,3 @@ def run_stage(
         },
     )
     side.discard()
-
-
-def stats_without_engine(stage: str, rows: int, clock: Clock) -> dict:
-    """Return the stats of rows that no model was asked for."""
-    return {
-        "stage": stage,
-        "rows": rows,
-        "dropped": {},
-        "generated": 0,
-        "load_s": 0.0,
-        **engine_stats(Usage(), clock, "none"),
-    }

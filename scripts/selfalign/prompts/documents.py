@@ -142,12 +142,6 @@ def load_prompts(path: str | Path, tags: str | None = None) -> PromptSet:
             raise ValueError(f"{path}, example {number}: {error}") from error
         if shot.category not in CATEGORIES or shot.difficulty not in DIFFICULTIES:
             raise ValueError(f"{path}, example {number}: unknown category or difficulty")
-        if tags and not _is_read_back(shot, tags, language):
-            raise ValueError(
-                f"{path}, example {number}: with tags {tags}, its response and tests are not read back as they stand "
-                f"there: both need a block of {LANGUAGES[language].name} code and neither may hold marks of documents "
-                "or examples"
-            )
         shots.append(shot)
     if not shots:
         raise ValueError(f"{path}: no examples under shots")
@@ -157,17 +151,43 @@ def load_prompts(path: str | Path, tags: str | None = None) -> PromptSet:
             evolutions.append(Evolution(**item))
         except TypeError as error:
             raise ValueError(f"{path}, evolution {number}: {error}") from error
-    return PromptSet(
+    prompts = PromptSet(
         headers={kind: text.strip() for kind, text in data["headers"].items()},
         shots=tuple(shots),
         evolutions=tuple(evolutions),
         language=language,
     )
+    if tags:
+        check_tags(prompts, path, tags)
+    return prompts
+
+
+def check_tags(prompts: PromptSet, path: str | Path, tags: str) -> None:
+    """Check that the worked examples can be written with a style of tags.
+
+    Raises:
+        ValueError: one holds marks of the style; names file and example.
+    """
+    for number, shot in enumerate(prompts.shots, 1):
+        if not _is_read_back(shot, tags, prompts.language):
+            raise ValueError(
+                f"{path}, example {number}: with tags {tags}, its response and tests are not read back as they stand "
+                f"there: both need a block of {LANGUAGES[prompts.language].name} code and neither may hold marks of "
+                "documents or examples"
+            )
+
+
+def _snippet(code: str, language: str) -> str:
+    return f"### Snippet\n```{LANGUAGES[language].fence}\n{code.strip()}\n```\n"
+
+
+def _properties(category: str, difficulty: str, language: str) -> str:
+    return f"### Properties\ncategory: {category}\nlanguage: {LANGUAGES[language].name}\ndifficulty: {difficulty}\n"
 
 
 def concepts_example(snippet: str, concepts: tuple[str, ...] | None = None, *, language: str = "python") -> str:
     """Render snippet and concepts; without concepts, the open end that the model continues."""
-    text = f"### Snippet\n```{LANGUAGES[language].fence}\n{snippet.strip()}\n```\n### Concepts\n"
+    text = f"{_snippet(snippet, language)}### Concepts\n"
     return text if concepts is None else f"{text}{', '.join(concepts)}\n\n"
 
 
@@ -180,10 +200,7 @@ def instruction_example(
     language: str = "python",
 ) -> str:
     """Render properties and instruction; without an instruction, the open end that the model continues."""
-    text = (
-        f"### Properties\ncategory: {category}\nlanguage: {LANGUAGES[language].name}\ndifficulty: {difficulty}\n"
-        f"concepts: {', '.join(concepts)}\n### Instruction\n"
-    )
+    text = f"{_properties(category, difficulty, language)}concepts: {', '.join(concepts)}\n### Instruction\n"
     return text if instruction is None else f"{text}{instruction.strip()}\n\n"
 
 
@@ -191,10 +208,7 @@ def snippet_instruction_example(
     snippet: str, category: str, difficulty: str, instruction: str | None = None, *, language: str = "python"
 ) -> str:
     """Render snippet, properties and instruction: a task without the way through concepts."""
-    text = (
-        f"### Snippet\n```{LANGUAGES[language].fence}\n{snippet.strip()}\n```\n### Properties\ncategory: {category}\n"
-        f"language: {LANGUAGES[language].name}\ndifficulty: {difficulty}\n### Instruction\n"
-    )
+    text = f"{_snippet(snippet, language)}{_properties(category, difficulty, language)}### Instruction\n"
     return text if instruction is None else f"{text}{instruction.strip()}\n\n"
 
 
@@ -202,7 +216,7 @@ def problem_example(
     snippet: str, problem: str | None = None, solution: str | None = None, *, language: str = "python"
 ) -> str:
     """Render snippet, problem and solution, which OSS-Instruct asks for at once."""
-    text = f"### Snippet\n```{LANGUAGES[language].fence}\n{snippet.strip()}\n```\n### Problem\n"
+    text = f"{_snippet(snippet, language)}### Problem\n"
     if problem is None:
         return text
     return f"{text}{problem.strip()}{_SOLUTION}{solution.strip()}\n\n"

@@ -1,6 +1,8 @@
-"""How files of parts and shards are named: one for each, and of what is sampled one for each of its rounds."""
+"""Parts and shards: how their files are named, of samples one for each of their rounds, and which rows are whose."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from selfalign.records.commands import derive_seed
 
 KINDS = ("concepts", "instructions", "responses", "verdicts")  # folders of a generation, in the order of the stages
 SAMPLED = ("responses", "verdicts")  # those that have rounds
@@ -58,3 +60,24 @@ def maker(generations: Mapping[str, Mapping], name: str, kind: str) -> str:
     answers = settings["method"] == "answers" and kind == "instructions"
     taken = settings["instructions"] and not benchmark_of(settings) and (kind == "concepts" or answers)
     return maker(generations, settings["instructions"], kind) if taken else name
+
+
+def rows_of_shard(ids: Sequence[str], shard: int, shards: int, draw: int | None, run_seed: int) -> list[str]:
+    """Return the ids of the rows of one shard, in the order that they are given in.
+
+    Shard I holds those at positions I, I + N, I + 2N ..., so that all shards are of one size and mix what is next to
+    each other.
+
+    Args:
+        shard: I, from 0.
+        shards: N.
+        draw: How many rows all shards share, drawn by the run's seed; None takes all. Fewer are among those of more.
+    """
+    if not 0 <= shard < shards:
+        raise ValueError(f"--shard is {shard}; with --shards {shards} it must lie between 0 and {shards - 1}")
+    if draw is not None and draw < 1:
+        raise ValueError(f"--draw is {draw}; it must be at least 1")
+    if draw is not None:
+        drawn = set(sorted(ids, key=lambda row_id: derive_seed(run_seed, "seeds", row_id))[:draw])
+        ids = [row_id for row_id in ids if row_id in drawn]
+    return list(ids[shard::shards])

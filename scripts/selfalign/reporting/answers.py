@@ -56,7 +56,8 @@ def cell_rows(run: Run, cell: Cell, tasks: Mapping[str, str]) -> Rows:
     verdicts = {task: tuple(found[task][0] for found in outcomes.values()) for task in in_order}
     answers = [(task, number) for task in first.per_task for number in outcomes]
     failed = [one for one in answers if not _passed(cell.scores[one[1]], one[0])]
-    chosen = [*_choose(failed, FAILURES), *_choose([one for one in answers if one not in set(failed)], PASSES)]
+    passed = [one for one in answers if _passed(cell.scores[one[1]], one[0])]
+    chosen = [*_choose(failed, FAILURES), *_choose(passed, PASSES)]
     texts = {number: _texts(run, score, {t for t, n in chosen if n == number}) for number, score in cell.scores.items()}
     return Rows(
         verdicts=verdicts,
@@ -70,7 +71,7 @@ def cell_rows(run: Run, cell: Cell, tasks: Mapping[str, str]) -> Rows:
             for task, number in chosen
         ),
         failures=len(failed),
-        passes=len(answers) - len(failed),
+        passes=len(passed),
         folders=tuple(f"scores/{score.model}/{score.benchmark}/" for score in cell.scores.values()),
     )
 

@@ -100,7 +100,8 @@ def read_quality(quality: Iterable[Path], suites: Iterable[Path]) -> TestQuality
         kept=[
             Kept(measure=measure, least=least, kept=counts.total(), right=_share(counts, True) if known else None)
             for measure, least in order
-            if measure in measured and (counts := kept[measure, least]) is not None and (measure, least) in kept
+            if measure in measured
+            for counts in [kept[measure, least]]
         ],
         confusion=_summed(confusion),
         rates=_rates(confusion) if known else {},

@@ -206,10 +206,10 @@ def _references(config: dict, root: Path) -> Iterator[str]:
         elif "pretrained" in model:
             for key in sorted({"dataset", "train", "seed"} & set(model)):
                 yield f"{at}.{key}: a pretrained model is not trained here; give it 'base' and 'dataset' instead"
-            whole = load_schema(root)
-            engine = _Validator(whole["properties"]["engine"] | {"$defs": whole["$defs"]})
-            for error in engine.iter_errors(config["engine"] | model.get("engine", {})):
-                yield from (f"{at}.engine.{line}" for line in _explain(error))
+            if "engine" in model:
+                schema = load_schema(root)["properties"]["engine"]
+                for error in _Validator(schema).iter_errors(config["engine"] | model["engine"]):
+                    yield from (f"{at}.engine.{line}" for line in _explain(error))
             path = model["pretrained"]
             if path.startswith((".", "/", "resources/")) or path.count("/") > 1:  # a hub id is NAME or OWNER/NAME
                 yield from present(path, f"{at}.pretrained")
