@@ -14,6 +14,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "rules/common.smk"
+include: "rules/running.smk"
 include: "rules/seeds.smk"
 include: "rules/generation.smk"
 include: "rules/verification.smk"
