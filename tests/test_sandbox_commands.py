@@ -312,8 +312,8 @@ def test_a_broken_host_says_so_first(option, error):
     assert done.stderr.count("\n") == 1
 
 
-def check(tmp_path: Path, *, python: str = sys.executable, scripts: Path = SCRIPTS, **settings):
-    command = [python, scripts / "check_sandbox.py", "--output", tmp_path / "sandbox.json"]
+def check(tmp_path: Path, *options: str, python: str = sys.executable, scripts: Path = SCRIPTS, **settings):
+    command = [python, scripts / "check_sandbox.py", "--output", tmp_path / "sandbox.json", *options]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd="/", **settings)
 
 
@@ -338,13 +338,25 @@ CANARIES = {
     "wall": "timeout_wall",
     "wrong": "assertion",
 }
+JAVASCRIPT_CANARIES = {
+    "correct": "passed",
+    "cpu": "timeout_cpu",
+    "environment": "passed",
+    "exit": "early_exit",
+    "host_file": "passed",
+    "memory": "memory",
+    "network": "passed",
+    "output": "output_limit",
+    "wall": "timeout_wall",
+    "wrong": "assertion",
+}
 
 
 def test_check_sandbox(tmp_path):
-    done = check(tmp_path)
+    done = check(tmp_path, "--languages", "javascript", "python")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "sandbox.json").read_text())
-    assert found["canaries"] == CANARIES
+    assert found["canaries"] == {"python": CANARIES, "javascript": JAVASCRIPT_CANARIES}
     assert set(found) == {"bwrap", "kernel", "machine", "user", "isolation", "core", "remedy", "canaries", "partition"}
     assert found["core"] == CORE
     assert f"its core is {CORE}" in done.stderr
@@ -493,7 +505,7 @@ if os.geteuid() == 0 and system_python():
             assert done.returncode == 0, done.stderr
             found = json.loads(Path(folder, "sandbox.json").read_text())
         assert found["user"] == "uid 12345"
-        assert found["canaries"] == CANARIES
+        assert found["canaries"] == {"python": CANARIES}
 
 
 if benchdata := os.environ.get("SELFALIGN_BENCHDATA"):

@@ -93,7 +93,7 @@ def test_what_is_extracted() -> None:
     ],
 )
 def test_names_that_a_function_does_not_declare(code: str, names: set[str]) -> None:
-    assert free_names(parse(code).root_node) == names
+    assert free_names(parse(code)) == names
 
 
 JSDOC = "/** Say what it is for in words. */\n"

@@ -74,7 +74,7 @@ class Run:
             interruptible = ["env", "--default-signal=INT", *command(**options)]
             self.process = subprocess.Popen(interruptible, cwd=folder, stdout=file, stderr=file, start_new_session=True)
 
-    def until(self, condition: Callable[[], object], seconds: float = 240) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 900) -> None:
         """Wait for something to happen while the run goes on."""
         end = time.monotonic() + seconds
         while not condition():
@@ -82,7 +82,7 @@ class Run:
             assert time.monotonic() < end, f"not within {seconds} s: {self.text()}"
             time.sleep(0.1)
 
-    def wait(self, seconds: float = 400) -> int:
+    def wait(self, seconds: float = 1200) -> int:
         """Wait for the end of the run; return its exit code."""
         try:
             return self.process.wait(seconds)
@@ -121,7 +121,7 @@ def with_state(cluster: SlurmCluster, rule: str, *states: str) -> list[Job]:
 
 def finish(cluster: SlurmCluster) -> None:
     """Wait until no job is in the queue."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while {job.state for job in cluster.jobs()} - ENDED:
         assert time.monotonic() < end, cluster.jobs()
         time.sleep(0.5)
@@ -155,7 +155,7 @@ def campaign(cluster, tmp_path_factory) -> Campaign:
         first = start("cancelled.txt")
         first.until(lambda: with_state(cluster, "extract_functions", "RUNNING"))
         os.killpg(first.process.pid, signal.SIGINT)
-        seen.cancelled = first.wait(60)
+        seen.cancelled = first.wait(180)
         seen.after_cancel = cluster.jobs()
 
         early = start("killed-early.txt")
@@ -283,7 +283,7 @@ def test_without_user_namespaces_no_gpu_is_asked_for(cluster, campaign, tmp_path
     cluster.stop_node()
     cluster.start_node(user_namespaces=False)
     try:
-        tried = subprocess.run(there, shell=True, capture_output=True, text=True, check=False, timeout=200)
+        tried = subprocess.run(there, shell=True, capture_output=True, text=True, check=False, timeout=600)
         assert tried.returncode != 0
         assert "user namespaces" in tried.stderr
         assert found.read_bytes() == before
@@ -298,7 +298,7 @@ def test_without_user_namespaces_no_gpu_is_asked_for(cluster, campaign, tmp_path
     finally:
         cluster.stop_node()
         cluster.start_node()
-    subprocess.run(there, shell=True, check=True, timeout=200)
+    subprocess.run(there, shell=True, check=True, timeout=600)
     assert json.loads(found.read_text())["partition"] == "cpu"
     errors = [line for line in run.text().splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, run.text()

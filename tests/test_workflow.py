@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from workflow_plans import plan
 
 from selfalign.workflow.code_version import code_version
 
@@ -153,11 +154,7 @@ def test_every_recipe_gives_a_plan(tmp_path):
     with zipfile.ZipFile(tmp_path / "archives" / "x-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("x/__init__.py", "")
     for recipe in recipes:
-        result = snakemake(
-            "-n", "-s", str(ROOT / "Snakefile"), "--configfile", str(recipe), "--directory", str(tmp_path)
-        )
-        assert result.returncode == 0, f"{recipe}: {result.stdout}{result.stderr}"
-        assert "write_report" in result.stdout + result.stderr
+        assert ("write_report", ()) in plan(tmp_path, recipe, ROOT).needed, recipe
 
 
 PILOTS = [

