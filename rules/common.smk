@@ -68,10 +68,11 @@ def variable_of_engine(model):
     return f"ENGINE_OF_{model.encode().hex()}" if model in OWN_ENGINES else "ENGINE"
 
 
+PROGRAM_LANGUAGES = " ".join(sorted({"python"} | {corpus["language"] for corpus in config["corpora"].values()}))
 VARIABLES = {"ENGINE": config["engine"]} | {variable_of_engine(name): found for name, found in OWN_ENGINES.items()}
 shell.prefix(
     f"set -euo pipefail; export SCRIPTS={str(Path(workflow.basedir, 'scripts'))!r} ROOT={workflow.basedir!r} "
-    f"HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1; "
+    f"HF_HUB_DISABLE_TELEMETRY=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1 PROGRAM_LANGUAGES={PROGRAM_LANGUAGES!r}; "
     + "".join(f"export {name}={shlex.quote(json.dumps(value))}; " for name, value in VARIABLES.items())
     .replace("{", "{{")
     .replace("}", "}}")
@@ -153,9 +154,6 @@ def source_versions(wildcards):
     packages = config["corpora"][wildcards.corpus]["source"].get("packages", [])
     installed = [name for name in packages if any(metadata.distributions(name=name))]  # stdlib is of Python itself
     return [PYTHON_VERSION, *(f"{name} {metadata.version(name)}" for name in installed)]
-
-
-PROGRAM_LANGUAGES = sorted({"python"} | {corpus["language"] for corpus in config["corpora"].values()})
 
 
 def language_of(corpus):

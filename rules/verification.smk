@@ -17,7 +17,7 @@ rule check_sandbox:
     # Without params, a version of its code among them: for a job that reruns, Snakemake does not look whether what reads
     # its files has changed, though ancient() input lets that stay. Every batch of programs tries the sandbox again anyway.
     shell:
-        "python $SCRIPTS/check_sandbox.py --languages {PROGRAM_LANGUAGES} --output {output:q} 2>&1 | tee {log:q}"
+        "python $SCRIPTS/check_sandbox.py --languages $PROGRAM_LANGUAGES --output {output:q} 2>&1 | tee {log:q}"
 
 
 rule verify_responses:

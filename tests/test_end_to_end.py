@@ -387,7 +387,8 @@ def test_a_run_makes_damaged_artifacts_anew(small_run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(small_run, folder, symlinks=True)
     results = folder / "results"
-    files = ["generations/self/concepts/00001.jsonl", "datasets/verified/pairs.jsonl", "corpora/packages/seeds.parquet"]
+    files = [f"scores/{model}/demo/completions.jsonl" for model in ("control", "base")]
+    files.append("datasets/verified/pairs.jsonl")
     before = {name: (results / name).read_bytes() for name in files}
     model = json.loads((results / "models/aligned/model.json").read_text())
     for name in files[1:]:

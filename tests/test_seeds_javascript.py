@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from commands import run
 
+from selfalign.languages.javascript import parse
 from selfalign.records.files import read_json, read_table
 from selfalign.records.rows import Function
 from selfalign.seeds.extraction import Extraction, extract_functions
-from selfalign.seeds.javascript import free_names, parse
+from selfalign.seeds.javascript import free_names
 from selfalign.seeds.javascript_extraction import extract_source
 from selfalign.seeds.sources import SourceFile, list_packages, load_source
 

@@ -106,7 +106,7 @@ ROOMS = {
     "benchmarks": {"records", "languages", "prompts", "engines", "sandbox"},
     "reporting": {"records", "prompts", "benchmarks"},
     "archiving": {"records", "seeds", "generation", "benchmarks", "reporting"},
-    "demo": {"records", "prompts", "engines", "sandbox"},
+    "demo": {"records", "languages", "prompts", "engines", "sandbox"},
 }
 
 

