@@ -33,6 +33,7 @@ rule all:
     input:
         "results/report/index.html",
         reported_artifacts,  # also when the report was made before one was lost
+        set_aside_artifacts,
         *ROUNDS,
 
 

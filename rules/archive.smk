@@ -9,6 +9,7 @@ rule archive_run:
     """Pack config, provenance, rows, scores, report, logs and digests of everything into one file."""
     input:
         *ROUNDS,
+        set_aside_artifacts,
         artifacts=reported_artifacts,
         provenance="results/provenance.json",
         report="results/report/index.html",

@@ -16,6 +16,7 @@ from selfalign.benchmarks.kinds import KINDS
 from selfalign.engines.port import load_settings
 from selfalign.generation.instructions import METHODS
 from selfalign.languages import LANGUAGES
+from selfalign.records.digests import missing
 from selfalign.records.files import digest, file_digest
 from selfalign.records.rounds import STOP, is_further, judgement_path, read_judgement, round_entries
 from selfalign.records.shards import KINDS as ROWS
@@ -540,6 +541,30 @@ def reported_artifacts(wildcards):
     tables = ("generations", "datasets", "models")
     own = [[name for name, entry in config[table].items() if not is_further(entry)] for table in tables]
     return [*expand("results/corpora/{corpus}/funnel.json", corpus=config["corpora"]), *artifacts_of(*own)]
+
+
+def set_aside_artifacts(wildcards):
+    """Return what was damaged or edited and set aside. Nothing else asks for it where all that follows from it is there."""
+    return [path for path in missing() if is_artifact(path)]
+
+
+TABLES = {"corpus": "corpora"} | {table[:-1]: table for table in ("generations", "datasets", "models", "benchmarks")}
+
+
+def is_artifact(path):
+    """Return whether a rule makes a file, of an entry, part and shard that the config has, without further rounds."""
+    for rule in workflow.rules:
+        if not rule.is_producer(path):
+            continue
+        found = rule.get_wildcards(path)
+        entries = {kind: config[TABLES[kind]].get(name) for kind, name in found.items() if kind in TABLES}
+        if any(entry is None or is_further(entry) for entry in entries.values()):
+            continue
+        numbers = parts(found["corpus"]) if "part" in found else []
+        numbers += numbered(entries["generation"]["shards"]) if "shard" in found else []
+        if {found.get("part"), found.get("shard")} - {None} <= set(numbers):
+            return True
+    return False
 
 
 BENCHMARK_FILES = expand("results/benchmarks/{benchmark}.jsonl", benchmark=config["benchmarks"])

@@ -183,6 +183,30 @@ def test_a_moved_repository_with_a_new_lock(moved):
     assert plan(moved, moved / "tests/configs/small.yaml", moved).needed == set()
 
 
+ASIDE = [
+    # a file that was set aside as damaged; rules that a finished run then needs
+    ("scores/base/demo/completions.jsonl", {"complete_benchmark", "verify_completions", "score_benchmark"}),
+    ("datasets/random/pairs.jsonl", {"select_pairs", "train_model"}),
+    ("corpora/packages/filtered/00001.parquet", {"filter_functions", "select_seeds"}),
+    ("generations/self/responses/00007.jsonl", set()),  # it had more shards before
+    ("scores/gone/demo/completions.jsonl", set()),  # of a model that the config had
+]
+
+
+@pytest.mark.parametrize(("name", "rules"), ASIDE)
+def test_what_was_set_aside_is_made_anew_though_all_that_follows_is_there(moved, name, rules):
+    path = moved / "results" / name
+    kept = path.with_name(f"{path.name}.changed")
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    path.rename(kept) if rules else kept.touch()
+    try:
+        needed = {rule for rule, _ in plan(moved, moved / "tests/configs/small.yaml", moved).needed}
+    finally:
+        kept.rename(path) if rules else kept.unlink()
+    assert needed >= rules
+    assert bool(needed) == bool(rules)
+
+
 @pytest.mark.parametrize("module", ["records/files.py", "sandbox/core.c", "selection/card.py", "workflow/run_lock.py"])
 def test_an_edited_module(module, moved):
     path, config = moved / "scripts/selfalign" / module, moved / "tests/configs/small.yaml"

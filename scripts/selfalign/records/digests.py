@@ -100,6 +100,12 @@ def set_aside(path: Path) -> None:
     note_path(path).unlink(missing_ok=True)
 
 
+def missing() -> list[str]:
+    """Return each artifact that was set aside and not made anew since."""
+    kept = (str(path).removesuffix(SET_ASIDE) for path in sorted(RESULTS.rglob(f"*{SET_ASIDE}")))
+    return [path for path in kept if not os.path.exists(path)]
+
+
 def changed() -> Iterator[Path]:
     """Yield each artifact that has changed since it was written.
 
