@@ -553,10 +553,10 @@ TABLES = {"corpus": "corpora"} | {table[:-1]: table for table in ("generations",
 
 def is_artifact(path):
     """Return whether a rule makes a file, of an entry, part and shard that the config has, without further rounds."""
-    for rule in workflow.rules:
-        if not rule.is_producer(path):
+    for maker in workflow.rules:
+        if not maker.is_producer(path):
             continue
-        found = rule.get_wildcards(path)
+        found = maker.get_wildcards(path)
         entries = {kind: config[TABLES[kind]].get(name) for kind, name in found.items() if kind in TABLES}
         if any(entry is None or is_further(entry) for entry in entries.values()):
             continue
