@@ -16,7 +16,6 @@ from selfalign.benchmarks.kinds import KINDS
 from selfalign.engines.port import load_settings
 from selfalign.generation.instructions import METHODS
 from selfalign.languages import LANGUAGES
-from selfalign.records.digests import missing
 from selfalign.records.files import digest, file_digest
 from selfalign.records.rounds import STOP, is_further, judgement_path, read_judgement, round_entries
 from selfalign.records.shards import KINDS as ROWS
@@ -69,7 +68,7 @@ def variable_of_engine(model):
     return f"ENGINE_OF_{model.encode().hex()}" if model in OWN_ENGINES else "ENGINE"
 
 
-PROGRAM_LANGUAGES = " ".join(sorted({"python"} | {corpus["language"] for corpus in config["corpora"].values()}))
+PROGRAM_LANGUAGES = " ".join(sorted({corpus["language"] for corpus in config["corpora"].values()}))
 VARIABLES = {"ENGINE": config["engine"]} | {variable_of_engine(name): found for name, found in OWN_ENGINES.items()}
 shell.prefix(
     f"set -euo pipefail; export SCRIPTS={str(Path(workflow.basedir, 'scripts'))!r} ROOT={workflow.basedir!r} "
@@ -541,30 +540,6 @@ def reported_artifacts(wildcards):
     tables = ("generations", "datasets", "models")
     own = [[name for name, entry in config[table].items() if not is_further(entry)] for table in tables]
     return [*expand("results/corpora/{corpus}/funnel.json", corpus=config["corpora"]), *artifacts_of(*own)]
-
-
-def set_aside_artifacts(wildcards):
-    """Return what was damaged or edited and set aside. Nothing else asks for it where all that follows from it is there."""
-    return [path for path in missing() if is_artifact(path)]
-
-
-TABLES = {"corpus": "corpora"} | {table[:-1]: table for table in ("generations", "datasets", "models", "benchmarks")}
-
-
-def is_artifact(path):
-    """Return whether a rule makes a file, of an entry, part and shard that the config has, without further rounds."""
-    for maker in workflow.rules:
-        if not maker.is_producer(path):
-            continue
-        found = maker.get_wildcards(path)
-        entries = {kind: config[TABLES[kind]].get(name) for kind, name in found.items() if kind in TABLES}
-        if any(entry is None or is_further(entry) for entry in entries.values()):
-            continue
-        numbers = parts(found["corpus"]) if "part" in found else []
-        numbers += numbered(entries["generation"]["shards"]) if "shard" in found else []
-        if {found.get("part"), found.get("shard")} - {None} <= set(numbers):
-            return True
-    return False
 
 
 BENCHMARK_FILES = expand("results/benchmarks/{benchmark}.jsonl", benchmark=config["benchmarks"])

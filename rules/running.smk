@@ -2,6 +2,8 @@
 import sys
 from pathlib import Path
 
+from selfalign.archiving.contents import membership
+from selfalign.records.digests import not_made_anew
 from selfalign.records.files import digest
 from selfalign.workflow.failures import explain_failures
 from selfalign.workflow.integrity import date_now, refuse_changed_artifacts
@@ -99,3 +101,20 @@ def failed_jobs():
     """Return why jobs failed that ran where their screen is not seen, a line for each reason."""
     groups = [failed.jobs if failed.is_group() else [failed] for failed in workflow.scheduler.failed]
     return explain_failures([[(job.rule.name, job.log) for job in jobs] for jobs in groups], LOCK.stat().st_mtime)
+
+
+def set_aside_artifacts(wildcards):
+    """Return what was damaged or edited and set aside. Nothing else asks for it where all that follows from it is there.
+
+    What is of further rounds is left to their judgements, which say how many there are.
+    """
+    tables = ("generations", "datasets", "models")
+    further = {"rounds"} | {name for table in tables for name, entry in config[table].items() if is_further(entry)}
+    belongs = membership(config)
+    return [
+        str(path)
+        for path in not_made_anew()
+        if belongs(path.relative_to("results").as_posix())
+        and further.isdisjoint(path.parts)
+        and any(maker.is_producer(str(path)) for maker in workflow.rules)
+    ]

@@ -97,10 +97,10 @@ def test_what_changed_is_set_aside_and_kept(results, change, found):
     if found:
         assert kept.read_bytes() == now
         assert not path.exists()
-        assert digests.missing() == [str(path)]
+        assert digests.not_made_anew() == [path]
         write_jsonl(path, ROWS)
     assert path.with_name("other.jsonl").exists()
-    assert digests.missing() == []
+    assert digests.not_made_anew() == []
     refuse_changed_artifacts()
 
 

@@ -100,10 +100,9 @@ def set_aside(path: Path) -> None:
     note_path(path).unlink(missing_ok=True)
 
 
-def missing() -> list[str]:
-    """Return each artifact that was set aside and not made anew since."""
-    kept = (str(path).removesuffix(SET_ASIDE) for path in sorted(RESULTS.rglob(f"*{SET_ASIDE}")))
-    return [path for path in kept if not os.path.exists(path)]
+def not_made_anew() -> list[Path]:
+    """Return each artifact that was set aside and is not there again."""
+    return [path for kept in sorted(RESULTS.rglob(f"*{SET_ASIDE}")) if not (path := kept.with_suffix("")).exists()]
 
 
 def changed() -> Iterator[Path]:
