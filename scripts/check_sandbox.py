@@ -14,9 +14,7 @@ def main() -> None:
     """Run the canaries and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", required=True, help="JSON file with versions, isolation and the canaries' verdicts")
-    parser.add_argument(
-        "--languages", nargs="+", choices=LANGUAGES, default=["python"], help="of the programs (default: python)"
-    )
+    parser.add_argument("--languages", nargs="*", choices=LANGUAGES, default=[], help="of programs, beside Python")
     options = parser.parse_args()
     found = check_sandbox(languages=options.languages)
     write_json(options.output, found | {"partition": os.environ.get("SLURM_JOB_PARTITION", "")})

@@ -150,12 +150,12 @@ def run_canaries(core: str | None = None, language: str = "python") -> dict[str,
     return verdicts
 
 
-def check_sandbox(core: str | None = None, languages: Iterable[str] = ("python",)) -> dict:
+def check_sandbox(core: str | None = None, languages: Iterable[str] = ()) -> dict:
     """Run the canaries and describe the sandbox of this machine.
 
     Args:
         core: As for `Sandbox`.
-        languages: Of the programs that are to run here.
+        languages: Of the programs that are to run here; Python is tried in any case.
 
     Returns:
         Versions, the isolation and the canaries' verdicts for each language; `core` is "c" or "python", and `remedy`
